@@ -1,0 +1,26 @@
+"""spikeloom: deep spiking neural networks, every road to them, on PyTorch.
+
+A batch is time-major: inside an `SNN` the batch axis of an ordinary torch network carries T*B. Only neurons and temporal
+norms unfold time. `import spikeloom` needs torch and numpy; data, training and reports import what they use when called.
+"""
+
+from spikeloom import models, neurons, surrogates
+from spikeloom.core.errors import SpikeloomError
+from spikeloom.engine import explain
+from spikeloom.neurons import IF, LIF, MLF, PLIF, Neuron
+from spikeloom.nn import blocks, encoders, losses, norms
+from spikeloom.nn.snn import SNN, Stream
+
+__version__ = "0.1.0"
+__all__ = [
+    "IF", "LIF", "MLF", "PLIF", "SNN", "Neuron", "SpikeloomError", "Stream", "blocks", "encoders", "explain", "losses", "models",
+    "neurons", "norms", "recipes", "surrogates",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> object:
+    if name in ("recipes", "data", "measure", "io", "train", "report", "testing"):
+        import importlib
+
+        return importlib.import_module(f"spikeloom.{name}")
+    raise AttributeError(f"module 'spikeloom' has no attribute {name!r}")

@@ -1,0 +1,1 @@
+"""Errors, declared parameters, papers and the registry. Everything else stands on this; it imports only torch."""

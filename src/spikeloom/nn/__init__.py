@@ -1,0 +1,1 @@
+"""The SNN shell, encoders, norms, blocks and losses."""

@@ -1,0 +1,15 @@
+import torch
+from torch import Tensor
+
+from spikeloom.nn.encoders.base import Encoder
+
+
+class Latency(Encoder):
+    """One spike per value, the brighter the earlier: at step round((1 - x)(T - 1)); values of 0 stay silent."""
+
+    domain = "raw"
+
+    def forward(self, x: Tensor, steps: int) -> Tensor:
+        when = ((1 - x) * (steps - 1)).round()
+        clock = torch.arange(steps, device=x.device, dtype=x.dtype).view(-1, *[1] * x.dim())
+        return ((when == clock) & (x > 0)).to(x.dtype)
