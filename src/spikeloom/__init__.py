@@ -7,6 +7,7 @@ norms unfold time. `import spikeloom` needs torch and numpy; data, training and 
 from spikeloom import models, neurons, surrogates
 from spikeloom.core.errors import SpikeloomError
 from spikeloom.engine import explain
+from spikeloom.engine.allocator import tune_allocator
 from spikeloom.neurons import IF, LIF, MLF, PLIF, Neuron
 from spikeloom.nn import blocks, encoders, losses, norms
 from spikeloom.nn.snn import SNN, Stream
@@ -14,7 +15,7 @@ from spikeloom.nn.snn import SNN, Stream
 __version__ = "0.1.0"
 __all__ = [
     "IF", "LIF", "MLF", "PLIF", "SNN", "Neuron", "SpikeloomError", "Stream", "blocks", "encoders", "explain", "losses", "models",
-    "neurons", "norms", "recipes", "surrogates",
+    "neurons", "norms", "recipes", "surrogates", "tune_allocator",
 ]  # fmt: skip
 
 

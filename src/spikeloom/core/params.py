@@ -40,11 +40,11 @@ class Param:
             tensor = torch.as_tensor(value, dtype=torch.get_default_dtype())
         except (TypeError, ValueError, RuntimeError):
             raise ParameterError(refusal(name, value, "a number or a list with one number per channel")) from None
-        if tensor.dim() > 1:
+        if tensor.dim() > 1 or not tensor.numel():
             raise ParameterError(refusal(name, list(tensor.shape), "a scalar or one-dimensional (one value per channel)"))
         low = tensor > self.low if self.low_open else tensor >= self.low
         high = tensor < self.high if self.high_open else tensor <= self.high
-        if not bool((low & high).all()):
+        if not bool((low & high & tensor.isfinite()).all()):
             raise ParameterError(refusal(name, value, f"in {self.interval}", advice or self.doc))
         return tensor
 
@@ -78,7 +78,11 @@ class Count:
 
     def check(self, name: str, value: Any) -> int:
         """`value` as an int; raises ParameterError when it is not whole or too small."""
-        if isinstance(value, bool) or int(value) != value or value < self.low:
+        try:
+            whole = not isinstance(value, bool) and int(value) == value and value >= self.low
+        except (TypeError, ValueError, OverflowError):
+            whole = False
+        if not whole:
             raise ParameterError(refusal(name, value, f"a whole number of at least {self.low}", self.doc))
         return int(value)
 

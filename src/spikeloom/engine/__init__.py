@@ -1,5 +1,8 @@
 """Turns a neuron's `step` into running code. Knows no neuron: it sees `step`, the names of the states and the values."""
 
-from spikeloom.engine.dispatch import backend, explain, run
+from spikeloom.engine import reference
+from spikeloom.engine.allocator import tune_allocator
+from spikeloom.engine.dispatch import SlowBackend, backend, explain, run
+from spikeloom.engine.trace import CannotFuse
 
-__all__ = ["backend", "explain", "run"]
+__all__ = ["CannotFuse", "SlowBackend", "backend", "explain", "reference", "run", "tune_allocator"]

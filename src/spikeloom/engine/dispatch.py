@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import math
 import os
+import warnings
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
+from torch.autograd import forward_ad
 
 from spikeloom.core.errors import SpikeloomError, refusal
-from spikeloom.engine import reference
+from spikeloom.engine import cache, cpp, reference
+from spikeloom.engine.kernel import Kernel, Scan, laid_out
+from spikeloom.engine.trace import CannotFuse
 
-BACKENDS = ("auto", "reference")
+BACKENDS = ("auto", "reference", "cpp")
+_kernels: dict[Any, Kernel | str] = {}  # a text says why there is no kernel
+_warned: set[str] = set()
+
+
+class SlowBackend(UserWarning):
+    """The reference loop runs where a kernel was expected."""
 
 
 def backend() -> str:
@@ -21,11 +33,112 @@ def backend() -> str:
     return name
 
 
-def explain(neuron: Any) -> tuple[str, str]:
-    """`(backend, reason)` that a call of `neuron` takes in this process."""
-    return "reference", "the only backend of this version"
+def explain(neuron: Any, dtype: torch.dtype = torch.float32) -> tuple[str, str]:
+    """`(backend, reason)` of a call of `neuron` on CPU input of `dtype` in this process."""
+    if backend() == "reference":
+        return "reference", "SPIKELOOM_BACKEND=reference"
+    values = neuron.values()
+    names = tuple(values)
+    kernel = _kernel(neuron, names, tuple(v.dim() > 0 for v in values.values()), dtype, ())
+    return ("reference", kernel) if isinstance(kernel, str) else ("cpp", f"fused by {cache.compiler()}, kept in {cache.folder()}")
 
 
-def run(neuron: Any, x: Tensor, steps: int, state: tuple[Tensor, ...], values: Any) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Spikes `[T*B, ...]` and final state of `neuron` on input x `[T*B, ...]`."""
-    return reference.scan(neuron, x, steps, state, values)
+def run(
+    neuron: Any, x: Tensor, steps: int, state: tuple[Tensor, ...] | None, values: Any, keep: bool = True
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Spikes `[T*B, ...]` and final state of `neuron` on input x `[T*B, ...]`.
+
+    state: each broadcasts against `[B, ...]`; None: zero. keep: False allows `()` in place of the final state.
+    The reference loop runs under torch.compile, torch.export, functorch transforms, forward-mode AD and dispatch modes,
+    off the CPU, and where parameters and x differ in precision.
+    """
+    asked = backend()
+    why = "SPIKELOOM_BACKEND=reference" if asked == "reference" else _obstacle(x)
+    if why is None:
+        result = _fused(neuron, x, steps, state, values, keep)
+        if not isinstance(result, str):
+            return result
+        why = result
+    if asked == "cpp":
+        raise CannotFuse(f"SPIKELOOM_BACKEND=cpp: {type(neuron).__name__}: {why}")
+    return reference.scan(neuron, x, steps, state if state is not None else neuron._start(x, steps), values)
+
+
+def _obstacle(x: Tensor) -> str | None:
+    """Why no kernel may touch x; None if one may."""
+    if type(x) not in (Tensor, nn.Parameter) or torch._C._len_torch_dispatch_stack() or torch._C._functorch.peek_interpreter_stack() is not None:
+        return "the call is being traced or transformed"
+    if forward_ad._current_level >= 0 or torch._C._get_tracing_state() is not None:
+        return "the call is being traced or transformed"
+    if not x.is_cpu or x.layout is not torch.strided:
+        return f"x is a {x.layout} tensor on {x.device}; kernels read dense tensors on the CPU"
+    if x.dtype not in cpp.COMPUTE:
+        return f"x is {x.dtype}; kernels read " + ", ".join(map(str, cpp.COMPUTE))
+    return "x is empty" if x.numel() == 0 else None
+
+
+def _fused(neuron: Any, x: Tensor, steps: int, state: tuple[Tensor, ...] | None, values: Any, keep: bool) -> Any:
+    """Spikes and final state, or the reason why no kernel can give them."""
+    dtype = cpp.COMPUTE[x.dtype]
+    given = vars(values)
+    tensors = list(given.values())
+    for k, v in enumerate(tensors):
+        if v.dtype is not dtype or not v.is_cpu:
+            return f"a value is {v.dtype} on {v.device}; with x in {x.dtype} the kernel computes in {dtype} on the CPU"
+        if v.dim() and v.numel() > 1 and (v.dim() != x.dim() - 1 or v.numel() != x.shape[1] or v.shape[0] != x.shape[1]):
+            return f"a value has shape {list(v.shape)}; kernels take one number, or one per channel"
+        if not v.is_contiguous():
+            tensors[k] = v.contiguous()
+    x, inner = _in_order(x)
+    if state is not None:
+        if any(s.dtype is not dtype or not s.is_cpu for s in state):
+            return f"the state is not {dtype} on the CPU"
+        like = x[: x.shape[0] // steps]
+        state = tuple(laid_out(s.expand(like.shape), like) for s in state)
+    inputs = (x, *(state or ()), *tensors)
+    differentiated = torch.is_grad_enabled() and any([t.requires_grad for t in inputs])
+    needs = (x.requires_grad, *[v.requires_grad for v in tensors]) if differentiated else ()
+    kernel = _kernel(neuron, tuple(given), tuple([v.numel() > 1 for v in tensors]), x.dtype, needs)
+    if isinstance(kernel, str):
+        return kernel
+    if differentiated:
+        spikes, *last = Scan.apply(kernel, steps, inner, state is not None, keep, *inputs)
+        return spikes, tuple(last)
+    return kernel.run(x, steps, inner, state, keep, tensors)
+
+
+def _in_order(x: Tensor) -> tuple[Tensor, int]:
+    """x dense in its memory format, and how many neighbours in memory share a channel."""
+    if not x.is_contiguous():
+        formats = {4: torch.channels_last, 5: torch.channels_last_3d}
+        last = formats.get(x.dim(), torch.contiguous_format)
+        if x.is_contiguous(memory_format=last):
+            return x, 1
+        if last is not torch.contiguous_format and x.stride(1) == 1:
+            return x.contiguous(memory_format=last), 1
+        x = x.contiguous()
+    return x, math.prod(x.shape[2:])
+
+
+def _kernel(neuron: Any, names: tuple[str, ...], channel: tuple[bool, ...], dtype: torch.dtype, needs: tuple[bool, ...]) -> Kernel | str:
+    key = (_structure(neuron), names, channel, dtype, needs)
+    kernel = _kernels.get(key)
+    if kernel is None:
+        try:
+            kernel = Kernel(neuron, names, channel, dtype, needs)
+        except (CannotFuse, cache.CannotCompile) as error:
+            kernel = str(error)
+        _kernels[key] = kernel
+    if isinstance(kernel, str) and kernel not in _warned and backend() != "cpp":
+        _warned.add(kernel)
+        warnings.warn(kernel, SlowBackend, stacklevel=2)
+    return kernel
+
+
+def _structure(thing: Any) -> Any:
+    """A key of everything that `step` may depend on beside its arguments: the class and its public attributes."""
+    if thing is None or type(thing) in (str, int, float, bool, tuple):
+        return thing
+    if not hasattr(thing, "__dict__"):
+        return repr(thing)
+    return (type(thing), *[(name, _structure(value)) for name, value in vars(thing).items() if name[0] != "_"])

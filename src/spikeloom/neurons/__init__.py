@@ -3,8 +3,8 @@
 import sys
 
 from spikeloom.core import registry
-from spikeloom.neurons.base import Neuron, State, carrying
+from spikeloom.neurons.base import Carried, Neuron, State, carrying
 
 known: dict[str, type[Neuron]] = registry.classes(sys.modules[__name__], Neuron)
 globals().update(known)
-__all__ = ["Neuron", "State", "carrying", "known", *known]
+__all__ = ["Carried", "Neuron", "State", "carrying", "known", *known]

@@ -5,6 +5,7 @@ A neuron's file holds its equations in one pure `step`; nothing here knows which
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -22,14 +23,17 @@ from spikeloom.surrogates.base import Surrogate, positive
 
 State = tuple[Tensor, ...]
 
-# states of a step-by-step run, by neuron; owned by a Stream, set only while it calls the network
-_carried: ContextVar[dict[nn.Module, State] | None] = ContextVar("carried", default=None)
+# by neuron and place: a neuron that a network calls twice per step has two states
+Carried = dict[tuple[nn.Module, int], State]
+
+# states of a step-by-step run; owned by a Stream, set only while it calls the network
+_carried: ContextVar[tuple[Carried, Counter[nn.Module]] | None] = ContextVar("carried", default=None)
 
 
 @contextmanager
-def carrying(states: dict[nn.Module, State]) -> Iterator[None]:
+def carrying(states: Carried) -> Iterator[None]:
     """Neurons called inside start from `states` and leave their final state there; x is then one step `[B, ...]`."""
-    token = _carried.set(states)
+    token = _carried.set((states, Counter()))
     try:
         yield
     finally:
@@ -164,15 +168,18 @@ class Neuron(nn.Module):
         """Spikes of x, same shape: `[T*B, ...]` inside an SNN, `[T, B, ...]` alone."""
         carried = _carried.get()
         if carried is not None:
-            spikes, carried[self] = self._run(x, 1, carried.get(self))
+            states, calls = carried
+            place = (self, calls[self])
+            calls[self] += 1
+            spikes, states[place] = self._run(x, 1, states.get(place))
             return spikes
         if self.steps is None:
             return self.run(x)[0]
-        return self._run(x, self.steps, None)[0]
+        return self._run(x, self.steps, None, keep=False)[0]
 
     def run(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Spikes `[T, B, ...]` and final state for input `[T, B, ...]`, from `state` (None: the initial one)."""
-        if x.dim() < 2:
+        if x.dim() < 2 or not x.shape[0]:
             raise ShapeError(refusal(f"{type(self).__name__} input", list(x.shape), "[T, B, ...]", "add a time and a batch axis"))
         spikes, state = self._run(x.flatten(0, 1), x.shape[0], state)
         return spikes.unflatten(0, x.shape[:2]), state
@@ -192,12 +199,14 @@ class Neuron(nn.Module):
             self._probe = None
         return {"spikes": spikes.unflatten(0, (steps, -1)), "membrane": membrane, "distance": distance}
 
-    def _run(self, x: Tensor, steps: int, state: State | None) -> tuple[Tensor, State]:
+    def _run(self, x: Tensor, steps: int, state: State | None, keep: bool = True) -> tuple[Tensor, State]:
         if x.shape[0] % steps:
             raise ShapeError(
                 refusal(f"{type(self).__name__} input", list(x.shape), f"[T*B, ...] with T = {steps}", "wrap the network in SNN(net, steps=T)")
             )
-        return engine.run(self, x, steps, state if state is not None else self._start(x, steps), self._shaped(x))
+        if state is None and type(self).initial is not Neuron.initial:
+            state = self._start(x, steps)
+        return engine.run(self, x, steps, state, self._shaped(x), keep)
 
     def _start(self, x: Tensor, steps: int) -> State:
         first = x[: x.shape[0] // steps]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from spikeloom.core.errors import ParameterError, ShapeError, SpikeloomError, refusal
-from spikeloom.neurons import Neuron, State, carrying
+from spikeloom.neurons import Carried, Neuron, carrying
 from spikeloom.nn import encoders
 from spikeloom.nn.encoders import Encoder
 from spikeloom.nn.norms.base import TemporalNorm
@@ -67,7 +67,7 @@ class Stream:
 
     def __init__(self, snn: SNN) -> None:
         self.snn = snn
-        self.states: dict[nn.Module, State] = {}
+        self.states: Carried = {}
 
     def __call__(self, x: Tensor) -> Tensor:
         temporal = [name for name, m in self.snn.net.named_modules() if isinstance(m, TemporalNorm) and m.training]

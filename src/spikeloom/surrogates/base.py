@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from spikeloom.core.errors import ParameterError
+from spikeloom.core.errors import ParameterError, refusal
 from spikeloom.core.params import Param, declared, nearest
 from spikeloom.core.paper import Paper
 
@@ -31,8 +31,10 @@ class Surrogate:
             if name not in self.params:
                 raise ParameterError(f"{type(self).__name__}: no parameter {name!r}; {nearest(name, self.params)}")
         for name, param in self.params.items():
-            value = values.get(name, param.default)
-            setattr(self, name, float(param.check(f"{type(self).__name__}.{name}", value)))
+            label, value = f"{type(self).__name__}.{name}", values.get(name, param.default)
+            if param.check(label, value).dim():
+                raise ParameterError(refusal(label, value, "one number"))
+            setattr(self, name, float(value))
 
     def derivative(self, z: Tensor) -> Tensor:
         """The stand-in for dspike/dmembrane at z; same shape as z."""

@@ -6,6 +6,8 @@ from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
+from spikeloom.core.errors import ShapeError, refusal
+
 
 class Encoder(nn.Module):
     """Maps `[B, ...]` to `[T, B, ...]`.
@@ -19,3 +21,9 @@ class Encoder(nn.Module):
     def forward(self, x: Tensor, steps: int) -> Tensor:
         """Encode x `[B, ...]` over `steps` time steps: `[T, B, ...]`."""
         raise NotImplementedError
+
+    def check_raw(self, x: Tensor) -> None:
+        """Raise ShapeError when x leaves [0, 1]."""
+        if x.numel() and not (x.min() >= 0 and x.max() <= 1):
+            given = f"values from {x.min().item():.3g} to {x.max().item():.3g}"
+            raise ShapeError(refusal(f"{type(self).__name__} input", given, "in [0, 1]", "do not standardise the images"))

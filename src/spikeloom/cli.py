@@ -1,0 +1,192 @@
+"""The `spikeloom` command: list, train, eval, compare, report, cite, explain, demo."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from spikeloom.core.errors import RecipeError, SpikeloomError, refusal
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; a SpikeloomError becomes one line on stderr and exit status 2."""
+    parser = _parser()
+    chosen, rest = parser.parse_known_args(arguments)
+    # argparse leaves key=value words that follow an option behind
+    if rest and hasattr(chosen, "changes") and all("=" in word and not word.startswith("-") for word in rest):
+        chosen.changes = [*chosen.changes, *rest]
+    elif rest:
+        parser.error(f"unrecognised arguments: {' '.join(rest)}")
+    try:
+        _tune()
+        chosen.run(chosen)
+    except SpikeloomError as error:
+        print(f"spikeloom: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        return 1
+    return 0
+
+
+def _tune() -> None:
+    from spikeloom import tune_allocator
+
+    tune_allocator()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("spikeloom", description="Deep spiking neural networks: train, compare, inspect.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, run: Any, text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.set_defaults(run=run)
+        return sub
+
+    command("list", _list, "List the recipes with paper, data and expected minutes.")
+    train = command("train", _train, "Train a recipe: weights, checkpoint and record.json in --out.")
+    train.add_argument("recipe", metavar="RECIPE")
+    train.add_argument("changes", nargs="*", metavar="key=value", help="override an existing field of the recipe")
+    train.add_argument("--data-dir", help="folder with the data sets (else SPIKELOOM_DATA, else the Hugging Face hub)")
+    train.add_argument("--out", type=Path, help="folder of the run (default runs/RECIPE)")
+    train.add_argument("--resume", action="store_true", help="go on with the run in --out, or start it")
+    evaluate = command("eval", _eval, "Evaluate a run folder, or weights from a file in a recipe's network, on the test set.")
+    evaluate.add_argument("what", metavar="DIR|RECIPE")
+    evaluate.add_argument("changes", nargs="*", metavar="key=value")
+    evaluate.add_argument("--weights", type=Path, help=".safetensors or .npz (default: the run's own)")
+    evaluate.add_argument("--data-dir")
+    evaluate.add_argument("--json", type=Path, help="write the evaluation here")
+    compare = command("compare", _compare, "Compare runs: a table here, compare.json and a page with charts in --out.")
+    compare.add_argument("folders", nargs="+", type=Path, metavar="DIR")
+    compare.add_argument("--out", type=Path, default=Path("runs/compare"))
+    report = command("report", _report, "Write a run's page, DIR/report.html; it works offline.")
+    report.add_argument("folder", type=Path, metavar="DIR")
+    cite = command("cite", _cite, "Print the BibTeX of everything a recipe rests on.")
+    cite.add_argument("recipe", metavar="RECIPE")
+    explain = command("explain", _explain, "Say which backend each neuron of a recipe's network takes, and why.")
+    explain.add_argument("recipe", metavar="RECIPE")
+    explain.add_argument("changes", nargs="*", metavar="key=value")
+    demo = command("demo", _demo, "Train four methods on scikit-learn's digits, compare them and write the report.")
+    demo.add_argument("--out", type=Path, default=Path("runs/demo"))
+    return parser
+
+
+def _changes(pairs: Sequence[str]) -> dict[str, str]:
+    for pair in pairs:
+        if "=" not in pair:
+            raise RecipeError(refusal("override", pair, "key=value, e.g. epochs=5"))
+    return dict(pair.split("=", 1) for pair in pairs)  # type: ignore[misc]
+
+
+def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title)
+    for i, column in enumerate(columns):
+        table.add_column(column, no_wrap=i == 0, overflow="fold")
+    for row in rows:
+        table.add_row(*map(str, row))
+    console = Console()
+    Console(width=console.width if console.is_terminal else 200).print(table)
+
+
+def _list(chosen: argparse.Namespace) -> None:
+    from spikeloom import recipes
+
+    runs = [recipes.load(name) for name in recipes.known]
+    rows = [(r.recipe, f"{r.paper.key}", r.data.name, r.steps, f"{r.minutes:g} min on {r.machine}", r.title) for r in runs]
+    _table("Recipes", ("recipe", "paper", "data", "T", "expected", "what"), rows)
+
+
+def _train(chosen: argparse.Namespace) -> None:
+    from spikeloom import recipes
+    from spikeloom.train.fit import fit
+
+    changes = _changes(chosen.changes)
+    run = recipes.load(chosen.recipe, changes)
+    out = chosen.out or Path("runs") / chosen.recipe
+    record = fit(run, out, chosen.data_dir, "allowed" if chosen.resume else "never", changes)
+    if record:
+        accuracy = ", ".join(f"{name} {value:.4f}" for name, value in record["accuracy"].items())
+        print(f"{out}: {accuracy}; {record['seconds']:.0f} s. See it: spikeloom report {out}")
+
+
+def _eval(chosen: argparse.Namespace) -> None:
+    from spikeloom import recipes
+    from spikeloom.train import record
+    from spikeloom.train.evaluate import evaluate
+    from spikeloom.train.keeper import WEIGHTS
+
+    folder = Path(chosen.what)
+    if folder.is_dir():
+        old = record.read(folder)
+        changes, recipe, weights = old["overrides"] | _changes(chosen.changes), old["recipe"], chosen.weights or folder / WEIGHTS
+    else:
+        changes, recipe, weights = _changes(chosen.changes), chosen.what, chosen.weights
+    run = recipes.load(recipe, changes)
+    if weights is None:
+        raise RecipeError(refusal("eval --weights", None, "a .safetensors or .npz file", "or give a run folder instead of a recipe"))
+    found = evaluate(run, weights, chosen.data_dir, changes)
+    if chosen.json:
+        record.write(found, chosen.json)
+    print(f"{recipe}: test accuracy {found['accuracy']['test']:.4f}, {found['synops_per_image']:.3g} operations and {found['energy_uJ']:.3g} uJ an image")
+
+
+def _compare(chosen: argparse.Namespace) -> None:
+    from spikeloom import report
+    from spikeloom.train import record
+
+    records = [record.read(folder) for folder in chosen.folders]
+    chosen.out.mkdir(parents=True, exist_ok=True)
+    page = report.write_comparison(records, chosen.out)
+    rows = report.compare_rows(records)
+    shown = ("recipe", "overrides", "params", "steps", "validated", "last", "best", "synops_per_image", "energy_uJ", "seconds")
+    _table("Comparison (test accuracy)", shown, [[_short(row.get(name)) for name in shown] for row in rows])
+    print(f"page: {page}")
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _report(chosen: argparse.Namespace) -> None:
+    from spikeloom import report
+
+    print(report.write(chosen.folder))
+
+
+def _cite(chosen: argparse.Namespace) -> None:
+    from spikeloom import recipes
+    from spikeloom.train.run import papers
+
+    print("\n\n".join(paper.bibtex() for paper in papers(recipes.load(chosen.recipe))))
+
+
+def _explain(chosen: argparse.Namespace) -> None:
+    from spikeloom import engine, recipes
+    from spikeloom.neurons import Neuron
+    from spikeloom.train.run import build
+
+    net = build(recipes.load(chosen.recipe, _changes(chosen.changes))).net
+    rows = [(name, str(m), *engine.explain(m)) for name, m in net.named_modules() if isinstance(m, Neuron)]
+    _table(f"Backends of {chosen.recipe}", ("layer", "neuron", "backend", "why"), rows)
+
+
+def _demo(chosen: argparse.Namespace) -> None:
+    from spikeloom import recipes, report
+    from spikeloom.train import record
+    from spikeloom.train.fit import fit
+
+    names = ("stbp-digits", "mlf-dsresnet-digits", "sew-add-digits", "plain-resnet-digits")
+    for name in names:
+        print(f"== {recipes.load(name).title} ({name})", flush=True)
+        fit(recipes.load(name), chosen.out / name, resume="allowed")
+    _compare(argparse.Namespace(folders=[chosen.out / name for name in names], out=chosen.out))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

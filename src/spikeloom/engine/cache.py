@@ -1,0 +1,139 @@
+"""Compiles C++ at first use into a per-user folder, once per source, flags, compiler and CPU."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+from spikeloom.core.errors import SpikeloomError
+
+# contraction into fused multiply-adds would flip spikes against the reference loop
+FLAGS = (
+    "-std=c++17", "-O3", "-march=native", "-ffp-contract=off", "-fno-trapping-math", "-fno-math-errno",
+    "-fopenmp", "-fPIC", "-shared", "-w",
+)  # fmt: skip
+DIGEST = 32  # bytes of sha256 that follow the library in its file
+
+
+class CannotCompile(SpikeloomError):
+    """There is no C++ compiler, or it failed."""
+
+
+def library(source: str) -> ctypes.CDLL:
+    """The shared library of `source`, compiled at most once per user and machine. Raises CannotCompile."""
+    compiler, version = _compiler(os.environ.get("CXX", ""), os.environ.get("PATH", ""))
+    key = hashlib.sha256("\0".join([source, *FLAGS, version, _cpu()]).encode()).hexdigest()
+    path = folder() / f"{key}.so"
+    if not _sound(path):
+        with _locked(path.with_suffix(".lock")):
+            if not _sound(path):
+                _compile(compiler, source, path)
+    try:
+        return ctypes.CDLL(str(path))
+    except OSError as error:
+        raise CannotCompile(f"the compiled kernel cannot be loaded ({error}); the reference loop runs") from error
+
+
+def compiler() -> str:
+    """Path and version of the C++ compiler. Raises CannotCompile."""
+    return " ".join(_compiler(os.environ.get("CXX", ""), os.environ.get("PATH", "")))
+
+
+def folder() -> Path:
+    """The cache folder, private to the user: `SPIKELOOM_CACHE`, else the platform's; a temporary one where that cannot be written."""
+    asked = os.environ.get("SPIKELOOM_CACHE")
+    path = Path(asked) if asked else _platform_folder()
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if _private(path) and os.access(path, os.W_OK | os.X_OK):
+            return path
+    except OSError:
+        pass
+    return _temporary()
+
+
+def _platform_folder() -> Path:
+    if sys.platform == "darwin":
+        return Path.home() / "Library/Caches/spikeloom"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "spikeloom"
+
+
+def _private(path: Path) -> bool:
+    """Nobody else can put a library there."""
+    info = path.stat()
+    return not hasattr(os, "getuid") or (info.st_uid == os.getuid() and not info.st_mode & 0o022)
+
+
+@cache
+def _temporary() -> Path:
+    import atexit
+
+    path = tempfile.mkdtemp(prefix="spikeloom-")  # mode 0700
+    owner = os.getpid()
+    atexit.register(lambda: os.getpid() == owner and shutil.rmtree(path, ignore_errors=True))
+    return Path(path)
+
+
+@cache
+def _compiler(asked: str, search: str) -> tuple[str, str]:
+    names = [asked] if asked else ["c++", "g++", "clang++"]
+    found = next(filter(None, map(shutil.which, names)), None)
+    if found is None:
+        raise CannotCompile(f"no C++ compiler ({', '.join(names)}) on PATH; install one or set CXX; the reference loop runs")
+    answer = subprocess.run([found, "--version"], capture_output=True, text=True, check=False)
+    return found, (answer.stdout.splitlines() or ["unknown version"])[0]
+
+
+@cache
+def _cpu() -> str:
+    """What `-march=native` depends on."""
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        wanted = ("model name", "flags", "Features", "CPU part")
+        return "\n".join(sorted({line for line in lines if line.startswith(wanted)}))
+    return f"{platform.machine()} {platform.processor()} {platform.node()}"
+
+
+def _sound(path: Path) -> bool:
+    """The file is there and ends with the digest of what precedes: a truncated library would crash the process that loads it."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return False
+    return len(content) > DIGEST and hashlib.sha256(content[:-DIGEST]).digest() == content[-DIGEST:]
+
+
+def _compile(compiler: str, source: str, path: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix="build-") as build:
+        code, built = Path(build) / "scan.cpp", Path(build) / "scan.so"
+        code.write_text(source)
+        answer = subprocess.run([compiler, *FLAGS, str(code), "-o", str(built)], capture_output=True, text=True, check=False)
+        if answer.returncode or not built.exists():
+            message = next((line for line in answer.stderr.splitlines() if "error" in line), answer.stderr.strip() or "no message")
+            raise CannotCompile(f"{compiler} failed ({message.partition('error:')[2].strip() or message}); the reference loop runs")
+        content = built.read_bytes()
+        built.write_bytes(content + hashlib.sha256(content).digest())
+        os.replace(built, path)
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """One process at a time; where the platform has no such lock, two may compile the same, and the last rename wins."""
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,64 @@
+"""How much each layer of neurons fires, and which neurons never do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from spikeloom.neurons import Neuron
+from spikeloom.nn.snn import SNN
+
+
+@torch.no_grad()
+def activity(snn: SNN, batches: Iterable[Tensor]) -> list[dict[str, Any]]:
+    """One row per neuron layer, in the order of the forward pass, over all input batches (each as `snn` takes it).
+
+    rate: mean output per neuron and step (a K-level unit counts up to K). silent, saturated, dormant: share of
+    (neuron, input) pairs that never fired, that fired at the top level at every step, and whose surrogate derivative
+    was 0 at every step, so that no gradient passed.
+    """
+    rows: dict[str, dict[str, Any]] = {}
+
+    def watch(name: str) -> Any:
+        def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            _count(rows.setdefault(name, _empty(name, module)), module, inputs[0], output)
+
+        return hook
+
+    handles = [m.register_forward_hook(watch(name)) for name, m in snn.net.named_modules() if isinstance(m, Neuron)]
+    training = snn.training
+    snn.eval()
+    try:
+        for batch in batches:
+            snn(batch)
+    finally:
+        for handle in handles:
+            handle.remove()
+        snn.train(training)
+    return [_finish(row) for row in rows.values()]
+
+
+def _empty(name: str, neuron: nn.Module) -> dict[str, Any]:
+    levels = getattr(neuron, "levels", 1)
+    return {"name": name, "kind": type(neuron).__name__, "max_level": levels, "sum": 0.0, "silent": 0, "saturated": 0, "dormant": 0, "pairs": 0}
+
+
+def _count(row: dict[str, Any], neuron: Any, x: Tensor, output: Tensor) -> None:
+    spikes = output.unflatten(0, (neuron.steps, -1))  # [T, B, ...]
+    row["neurons"], row["steps"] = spikes[0, 0].numel(), neuron.steps
+    row["pairs"] += spikes[0].numel()
+    row["sum"] += spikes.sum(dtype=torch.float64).item()
+    row["silent"] += int((spikes.amax(0) == 0).sum())
+    row["saturated"] += int((spikes.amin(0) >= row["max_level"]).sum())
+    distance = neuron.trace(x)["distance"]  # [T, K, B, ...]
+    passes = neuron.surrogate.derivative(distance).ne(0)
+    row["dormant"] += int((~passes.flatten(0, 1).any(0)).sum())
+
+
+def _finish(row: dict[str, Any]) -> dict[str, Any]:
+    pairs = row["pairs"]
+    shares = {key: row[key] / pairs for key in ("silent", "saturated", "dormant")}
+    return {k: row[k] for k in ("name", "kind", "neurons", "max_level")} | {"rate": row["sum"] / (pairs * row["steps"])} | shares

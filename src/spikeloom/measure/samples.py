@@ -1,0 +1,58 @@
+"""Spike rasters and membrane traces of one input, small enough for a record."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from spikeloom.neurons import Neuron
+from spikeloom.nn.snn import SNN
+
+SHOWN, TRACED, LAYERS = 48, 3, 4
+
+
+@torch.no_grad()
+def sample(snn: SNN, x: Tensor) -> dict[str, Any]:
+    """`prediction` for x `[1, ...]` and, for up to four layers spread over the depth, the raster of up to 48 neurons
+    (`[step, neuron, value]` rows, the ones that fired first) and the membrane of the three most active."""
+    inputs: dict[str, tuple[Neuron, Tensor]] = {}
+
+    def watch(name: str) -> Any:
+        def hook(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+            inputs[name] = (module, args[0])  # type: ignore[assignment]
+
+        return hook
+
+    handles = [m.register_forward_hook(watch(name)) for name, m in snn.net.named_modules() if isinstance(m, Neuron)]
+    training = snn.training
+    snn.eval()
+    try:
+        prediction = int(snn(x).float().mean(0).argmax(1))
+    finally:
+        for handle in handles:
+            handle.remove()
+        snn.train(training)
+    names = list(inputs)
+    chosen = sorted({round(i * (len(names) - 1) / max(LAYERS - 1, 1)) for i in range(LAYERS)}) if names else []
+    return {"prediction": prediction, "layers": [_layer(names[i], *inputs[names[i]]) for i in chosen]}
+
+
+def _layer(name: str, neuron: Neuron, x: Tensor) -> dict[str, Any]:
+    trace = neuron.trace(x)
+    spikes = trace["spikes"].flatten(1)  # [T, N]
+    order = spikes.sum(0).argsort(descending=True, stable=True)
+    shown = order[:SHOWN].sort().values
+    raster = spikes[:, shown]
+    rows = [[int(t), int(n), float(raster[t, n])] for t, n in raster.nonzero().tolist()]
+    membrane, distance = trace["membrane"].flatten(2), trace["distance"].flatten(2)  # [T, K, N]
+    traces = [
+        {
+            "neuron": int((shown == n).nonzero()[0]),
+            "membrane": membrane[:, :, n].double().round(decimals=4).tolist(),
+            "threshold": (membrane - distance)[0, :, n].double().round(decimals=4).tolist(),
+        }
+        for n in order[:TRACED].tolist()
+    ]
+    return {"name": name, "kind": type(neuron).__name__, "neurons": int(shown.numel()), "spikes": rows, "traces": traces}

@@ -1,0 +1,7 @@
+"""A run record becomes one HTML page that works offline; several become a comparison. Reads JSON, never torch."""
+
+from spikeloom.report.compare import compare_rows, comparison, write_comparison
+from spikeloom.report.page import page, write
+from spikeloom.report.record import SCHEMA, read
+
+__all__ = ["SCHEMA", "compare_rows", "comparison", "page", "read", "write", "write_comparison"]

@@ -1,0 +1,71 @@
+"""What the neurons do over the whole test set: mean rate per layer, and the shares that are silent, saturated or dormant."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from spikeloom.report.chart import bars_height, chart, name_rows
+from spikeloom.report.markup import charts, count, details, note, percent, section, table
+from spikeloom.report.record import column, mean_rate
+from spikeloom.report.style import SERIES
+
+SHARES = {"silent": SERIES[0], "saturated": SERIES[1], "dormant": SERIES[3]}
+
+
+def activity(record: dict[str, Any], prefix: str) -> str:
+    """The section with both charts and the table behind them."""
+    layers = record.get("layers") or []
+    title = "Activity of the layers"
+    if not layers:
+        return section(f"{prefix}activity", title, note("The record holds no layers; rates and shares are left out."))
+    intro = "From input to output. The rate is the mean output per neuron and time step; a neuron that emits levels counts them."
+    rows = [
+        [layer["name"], layer.get("kind", ""), count(layer["neurons"]), f"{rate:.3f}", *(percent(layer[share], 1) for share in SHARES)]
+        for layer, rate in zip(layers, column(layers, "rate"), strict=True)
+    ]
+    numbers = details("The numbers", table(("layer", "kind", "neurons", "rate", *SHARES), rows))
+    return section(f"{prefix}activity", title, charts(_rates(record, layers, prefix), _shares(layers, prefix)), numbers, intro=intro)
+
+
+def _rates(record: dict[str, Any], layers: list[dict[str, Any]], prefix: str) -> str:
+    names, rates = [layer["name"] for layer in layers], column(layers, "rate")
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        axes.barh(range(len(names)), rates, height=0.68, color=SERIES[0])
+        for row, rate in enumerate(rates):
+            if rate == rate:
+                axes.annotate(f"{rate:.2f}", (rate, row), (4, 0), textcoords="offset points", va="center", fontsize=10)
+        name_rows(axes, names)
+        axes.margins(x=0.12)
+        axes.locator_params(axis="x", nbins=5)
+        axes.set_xlabel("mean output per neuron and step")
+
+    known = [(rate, name) for rate, name in zip(rates, names, strict=True) if rate == rate]
+    mean = mean_rate(record)
+    text = "Firing rate of each layer."
+    if known and mean is not None:
+        (low, least), (high, most) = min(known), max(known)
+        text += f" The network's mean is {mean:.3f}; {most} is the busiest ({high:.2f}), {least} the quietest ({low:.2f})."
+    return chart(f"{prefix}rates", text, draw, bars_height(len(names)))
+
+
+def _shares(layers: list[dict[str, Any]], prefix: str) -> str:
+    names = [layer["name"] for layer in layers]
+
+    def draw(figure: Figure) -> None:
+        for axes, (share, colour) in zip(figure.subplots(1, 3, sharey=True), SHARES.items(), strict=True):
+            values = column(layers, share)
+            axes.barh(range(len(names)), values, height=0.68, color=colour)
+            axes.set_title(f"{share}, %")
+            name_rows(axes, names, 16)
+            axes.set_xlim(0, 1)
+            axes.set_xticks((0, 0.5, 1), ("0", "50", "100"))
+
+    text = (
+        "Neurons without information. Share of (neuron, image) pairs that never emit (silent), that emit the highest level at every step "
+        "(saturated), or whose surrogate derivative is zero at every step, so that no gradient passes (dormant)."
+    )
+    return chart(f"{prefix}shares", text, draw, bars_height(len(names)))

@@ -1,0 +1,130 @@
+"""One run on one page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from spikeloom.core.errors import RecordError, refusal
+from spikeloom.core.paper import Paper
+from spikeloom.report.activity import activity
+from spikeloom.report.energy import operations
+from spikeloom.report.learning import learning
+from spikeloom.report.markup import count, document, duration, energy, esc, note, percent, plain, section, settings, short, tiles
+from spikeloom.report.record import ADVICE, check, mean_rate, number, put, read
+from spikeloom.report.samples import samples
+
+# what the claim's tag says about its number; a recalled or reconstructed number is not printed
+VERIFIED = {
+    "C": "Read in the authors' source code",
+    "L": "Read in released training logs, a README or the paper's abstract",
+    "N": "Computed from the paper's definitions",
+}
+CONTENTS = {"learning": "Learning", "activity": "Activity", "samples": "Images", "energy": "Energy", "setup": "Set-up", "cite": "Cite"}
+
+
+def page(record: dict[str, Any]) -> str:
+    """The HTML page of one run. Raises RecordError when `record` is not a record of this schema."""
+    check(record, "record")
+    title = record.get("title") or record["recipe"]
+    links = "".join(f'<a href="#{name}">{text}</a>' for name, text in CONTENTS.items())
+    head = (
+        f'<header><p class="kicker">spikeloom · run record</p><h1>{esc(title)}</h1>{summary(record)}'
+        f'<nav aria-label="Contents">{links}</nav></header>'
+    )
+    foot = "<footer>Made from record.json by <code>spikeloom report</code>. This page needs no network.</footer>"
+    return document(title, head + sections(record) + foot)
+
+
+def write(folder: Path | str) -> Path:
+    """Read `folder/record.json`, write `folder/report.html`, return its path. Raises RecordError when there is no such record."""
+    folder = Path(folder)
+    return put(folder / "report.html", page(read(folder)))
+
+
+def summary(record: dict[str, Any]) -> str:
+    """One sentence on what was run, and what was changed in the recipe."""
+    data, epochs = record.get("data") or {}, len(record.get("epochs") or [])
+    neuron, name = record.get("neuron") or "A spiking network", data.get("name")
+    text = f"<b>{esc(neuron)}</b>" + (f" on <b>{esc(name)}</b>" if name else "")
+    text += f", {esc(record['steps'])} time steps" + (f", {epochs} epochs" if epochs else "")
+    text += f", seed {esc(record['seed'])}" if "seed" in record else ""
+    overrides = record.get("overrides") or {}
+    chips = "".join(f"<li>{esc(key)} = {esc(plain(value))}</li>" for key, value in overrides.items())
+    changed = f'<ul class="chips" aria-label="Changed in the recipe">{chips}</ul>' if chips else ""
+    return f'<p class="lead">Recipe <b>{esc(record["recipe"])}</b>: {text}.</p>{changed}'
+
+
+def sections(record: dict[str, Any], prefix: str = "") -> str:
+    """Everything below the title; `prefix` keeps ids apart when several runs share a page."""
+    return "".join((
+        _failure(record), _headline(record), _claim(record), learning(record, prefix), activity(record, prefix), samples(record, prefix),
+        operations(record, prefix), _setup(record, prefix), _cite(record, prefix),
+    ))  # fmt: skip
+
+
+def _failure(record: dict[str, Any]) -> str:
+    text = record.get("failure")
+    return f'<aside class="failure" role="note"><strong>Expected to fail here</strong><p>{esc(text)}</p></aside>' if text else ""
+
+
+def _headline(record: dict[str, Any]) -> str:
+    accuracy = record["accuracy"]
+    measured = tiles((
+        ("Validated accuracy", percent(accuracy.get("validated")), "test accuracy at the epoch that the validation split picks"),
+        ("Last epoch", percent(accuracy.get("last")), "test accuracy when training ended"),
+        ("Best epoch", percent(accuracy.get("best")), "highest test accuracy of any epoch; picked on the test set, so optimistic"),
+        ("Saved weights", percent(accuracy.get("test")), "test accuracy of the stored weights, loaded again"),
+    ))  # fmt: skip
+    ours, dense = number(record.get("energy_uJ")), number(record.get("ann_energy_uJ"))
+    rate = mean_rate(record)
+    cost = tiles((
+        ("Parameters", count(record["params"]), "learned numbers"),
+        ("Time steps", count(record["steps"]), "T, passes per image"),
+        ("Mean rate", "n/a" if rate is None else f"{rate:.3f}", "output per neuron and step"),
+        ("Synaptic ops", short(record.get("synops_per_image")), "per image, all steps"),
+        ("Energy", energy(ours), f"per image; {ours / dense:.0%} of the ReLU network" if ours is not None and dense else "per image"),
+        ("Time", duration(record.get("seconds")), "for the whole run"),
+    ), "small")  # fmt: skip
+    return measured + cost
+
+
+def _claim(record: dict[str, Any]) -> str:
+    claim = record.get("claim")
+    if not claim:
+        return note("No claim of the paper is recorded for this set-up.")
+    tag, value = claim.get("tag"), number(claim.get("value"))
+    source = f"{claim.get('metric') or 'accuracy'}, {claim.get('where') or 'place not recorded'}"
+    if tag not in VERIFIED:
+        shown, why = "unverified", f"Recalled or reconstructed, not checked against the paper (tag {tag}); the number is not printed."
+    elif value is None:
+        shown, why = "no number", f"The paper gives none for this set-up (tag {tag})."
+    else:
+        shown, why = percent(value), f"{VERIFIED[tag]} (tag {tag}). Not run here; schedule, data or size may differ from ours."
+    return (
+        '<aside class="claim" aria-label="The paper\'s claim"><p class="kicker">The paper\'s claim, not our measurement</p>'
+        f'<span class="value">{esc(shown)}</span><div><p>{esc(source)}</p><p>{esc(why)}</p></div></aside>'
+    )
+
+
+def _setup(record: dict[str, Any], prefix: str) -> str:
+    basics = {key: record[key] for key in ("recipe", "overrides", "neuron", "encoder", "steps", "seed") if key in record}
+    tables = "".join(
+        settings(record[key], caption)
+        for key, caption in (("training", "Training"), ("data", "Data"), ("versions", "Versions"), ("machine", "Machine"))
+        if record.get(key)
+    )
+    return section(f"{prefix}setup", "Set-up", f'<div class="columns">{settings(basics, "Run")}{tables}</div>')
+
+
+def _cite(record: dict[str, Any], prefix: str) -> str:
+    if not record.get("paper"):
+        return section(f"{prefix}cite", "Cite", note("The record names no paper."))
+    fields = ("key", "title", "authors", "venue", "year", "url")
+    try:
+        paper = Paper(**{key: value for key, value in record["paper"].items() if key in fields})
+    except TypeError:
+        raise RecordError(refusal("paper", sorted(record["paper"]), f"an object with {', '.join(fields)}", ADVICE)) from None
+    where = f"{esc(paper.authors.replace(' and ', '; '))} ({esc(paper.year)}). {esc(paper.title)}. <i>{esc(paper.venue)}</i>."
+    link = f' <a href="{esc(paper.url)}">{esc(paper.url)}</a>' if paper.url.startswith(("https://", "http://")) else ""
+    return section(f"{prefix}cite", "Cite", f"<p>{where}{link}</p><pre>{esc(paper.bibtex())}</pre>")

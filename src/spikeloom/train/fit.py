@@ -1,0 +1,125 @@
+"""Trains a run in a folder: weights, checkpoint and record. Killed at any moment, it resumes to bit-identical weights."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+from spikeloom import data
+from spikeloom.core.errors import RecordError
+from spikeloom.core.params import Choice
+from spikeloom.io import weights
+from spikeloom.train import record
+from spikeloom.train.keeper import WEIGHTS, Keeper
+from spikeloom.train.run import Run, build
+
+LAST, CHECKPOINT = "weights-last.safetensors", "checkpoint.safetensors"
+
+
+def fit(run: Run, out: Path, data_dir: str | None = None, resume: str = "never", overrides: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Train `run` into the folder `out` and return its record.
+
+    resume: `"never"` refuses a folder that holds a run, `"allowed"` goes on where it stopped (or starts).
+    Writes `weights.safetensors` (the epoch picked on validation), `weights-last.safetensors`, `record.json` (after every
+    epoch, complete at the end) and `checkpoint.safetensors`.
+    Raises RecordError when `out` holds a run and resume is `"never"`, or holds another run.
+    """
+    import lightning
+    from lightning.pytorch.callbacks import ModelCheckpoint
+
+    from spikeloom.train.checkpoint import SafeCheckpointIO
+    from spikeloom.train.evaluate import measured
+    from spikeloom.train.learner import Learner
+
+    _quieten()
+    training = run.training
+    out.mkdir(parents=True, exist_ok=True)
+    head = describe(run, overrides or {})
+    _claim_folder(out, head, resume)
+    images = data.load(run.data.name, data_dir)
+    lightning.seed_everything(training.seed, verbose=False)
+    snn = build(run)
+    head["params"] = sum(p.numel() for p in snn.parameters())
+    learner = Learner(run, snn, images.mean, images.std, len(images.classes))
+    learner.keep = keeper = Keeper(out, head)
+    saver = ModelCheckpoint(dirpath=out, filename=CHECKPOINT.removesuffix(".safetensors"), save_on_train_epoch_end=True, enable_version_counter=False)
+    saver.FILE_EXTENSION = ".safetensors"
+    trainer = lightning.Trainer(
+        max_epochs=training.epochs, accelerator=training.accelerator, devices=training.devices,
+        strategy="ddp" if training.devices > 1 else "auto", precision=training.precision,  # type: ignore[arg-type]
+        gradient_clip_val=training.clip or None, logger=_logger(training.logger, out), callbacks=[saver, *_bars()],
+        plugins=[SafeCheckpointIO()], num_sanity_val_steps=0, enable_model_summary=False, enable_progress_bar=sys.stderr.isatty(),
+        use_distributed_sampler=False, log_every_n_steps=1_000_000, default_root_dir=out,
+    )  # fmt: skip
+    train, *held_out = _batches(run, images, trainer.global_rank, training.devices)
+    checkpoint = out / CHECKPOINT
+    trainer.fit(learner, train, held_out, ckpt_path=str(checkpoint) if checkpoint.exists() else None)
+    if trainer.global_rank:
+        return {}
+    weights.save(learner.snn.net, out / LAST)
+    weights.load(learner.snn.net, out / WEIGHTS)
+    final = keeper.record(learner.history) | measured(run, learner, images)
+    final["accuracy"]["test"] = final.pop("test_accuracy")
+    record.write(final, out / "record.json")
+    return final
+
+
+def describe(run: Run, overrides: dict[str, Any]) -> dict[str, Any]:
+    """The part of the record that is known before training."""
+    claim = dataclasses.asdict(run.claim) if run.claim else None
+    return {
+        "schema": record.SCHEMA, "recipe": run.recipe, "overrides": overrides, "title": run.title, "paper": dataclasses.asdict(run.paper),
+        "claim": claim, "versions": record.versions(), "machine": record.machine(), "seed": run.training.seed, "steps": run.steps,
+        "encoder": run.encoder, "network": {"function": run.network.function, "options": dict(run.network.options)},
+        "training": dataclasses.asdict(run.training), "augment": list(run.data.augment), "failure": run.failure,
+    }  # fmt: skip
+
+
+def _claim_folder(out: Path, head: dict[str, Any], resume: str) -> None:
+    if not (out / "record.json").exists() and not (out / CHECKPOINT).exists():
+        return
+    if os.environ.get("LOCAL_RANK", "0") != "0":
+        return
+    if resume == "never":
+        raise RecordError(f"{out} holds a run already; add --resume to go on with it, or give another --out")
+    if (out / "record.json").exists():
+        old = record.read(out)
+        same = ("recipe", "steps", "encoder", "network", "training", "augment")
+        differing = [key for key in same if record.plain(old[key]) != record.plain(head[key])]
+        if differing:
+            raise RecordError(f"{out} holds another run ({', '.join(differing)} differ); give the same recipe and overrides, or another --out")
+
+
+def _batches(run: Run, images: data.ImageSet, rank: int, world: int) -> list[data.Batches]:
+    """Training, validation and test batches of one process of `world`."""
+    train, validation = data.split(images.train_labels, run.data.validation or images.validation)
+    batch, share = run.training.batch, {"rank": rank, "world": world}
+    first = data.Batches(images.train_images, images.train_labels, train, batch=batch, seed=run.training.seed, last="drop", **share)
+    held_out = ((images.train_images, images.train_labels, validation), (images.test_images, images.test_labels, None))
+    return [first, *(data.Batches(*arrays, batch=2 * batch, shuffle="none", **share) for arrays in held_out)]
+
+
+def _logger(kind: str, out: Path) -> Any:
+    from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+
+    if Choice(("csv", "tensorboard", "none")).check("training.logger", kind) == "none":
+        return False
+    return CSVLogger(out, name="log") if kind == "csv" else TensorBoardLogger(out, name="log")
+
+
+def _quieten() -> None:
+    """Lightning's notices about choices that are made here on purpose."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for text in (".*Checkpoint directory .* exists", ".*smaller than the logging interval", ".*LeafSpec", ".*does not have many workers"):
+        warnings.filterwarnings("ignore", text)
+
+
+def _bars() -> list[Any]:
+    from lightning.pytorch.callbacks import RichProgressBar
+
+    return [RichProgressBar(leave=True)] if sys.stderr.isatty() else []

@@ -1,0 +1,66 @@
+"""The run record: one JSON file that says what was run, on what, and what came out. Schema in docs/record.md."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+from spikeloom.core.errors import RecordError
+
+SCHEMA = 1
+
+
+def write(record: dict[str, Any], path: Path) -> None:
+    """Write `record` as JSON to `path`, atomically."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(record, indent=1))
+    os.replace(temporary, path)
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """The record of a run folder. Raises RecordError when there is none or it is of another schema."""
+    path = folder / "record.json"
+    try:
+        record = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise RecordError(f"{path}: no such file; make one with `spikeloom train RECIPE --out {folder}`") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise RecordError(f"{path}: not JSON ({error}); train again or restore the file") from None
+    if record.get("schema") != SCHEMA:
+        raise RecordError(f"{path}: schema {record.get('schema')!r}; this version reads schema {SCHEMA}")
+    return record
+
+
+def plain(value: Any) -> Any:
+    """`value` as JSON gives it back (tuples become lists)."""
+    return json.loads(json.dumps(value))
+
+
+def machine() -> dict[str, Any]:
+    """Processor, threads and device of this process."""
+    import torch
+
+    name = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        name = next((line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")), name)
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    return {"cpu": name, "threads": torch.get_num_threads(), "device": device}
+
+
+def versions() -> dict[str, str]:
+    """Versions that a result depends on."""
+    import importlib.metadata
+
+    import torch
+
+    import spikeloom
+
+    return {
+        "spikeloom": spikeloom.__version__, "torch": torch.__version__, "python": platform.python_version(),
+        "lightning": importlib.metadata.version("lightning"),
+    }  # fmt: skip

@@ -1,0 +1,129 @@
+"""A run record with everything in it, made up but plausible, and small pictures written by hand."""
+
+from __future__ import annotations
+
+import base64
+import math
+import random
+import struct
+import zlib
+from typing import Any
+
+import pytest
+
+CLASSES = ["T-shirt", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]
+PAPER = {
+    "key": "feng2022mlf",
+    "title": "Multi-Level Firing with Spiking DS-ResNet",
+    "authors": "Feng, Lang and Liu, Qianhui",
+    "venue": "IJCAI",
+    "year": 2022,
+    "url": "https://arxiv.org/abs/2210.06386",
+}
+
+
+def picture(side: int = 28) -> str:
+    """A grey PNG of a blurred boot-like blob as a data URI."""
+    rows = b""
+    for y in range(side):
+        inside = [math.exp(-(((x - 14) / (5 + y / 4)) ** 4) - ((y - 15) / 11) ** 6) for x in range(side)]
+        rows += b"\0" + bytes(int(220 * value * (0.8 + 0.2 * math.sin(x * y / 9))) for x, value in enumerate(inside))
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    head = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
+    png = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows, 9)) + chunk(b"IEND", b"")
+    return "data:image/png;base64," + base64.b64encode(png).decode()
+
+
+def shown_layer(name: str, steps: int, levels: int, draw: random.Random, neurons: int = 48) -> dict[str, Any]:
+    """Spikes and membranes of leaky neurons with `levels` thresholds under a noisy drive."""
+    thresholds = [0.6 + k for k in range(levels)]
+    spikes, traces = [], []
+    for neuron in range(neurons):
+        drive, v, membrane = draw.gauss(0.4, 0.9), [0.0] * levels, []
+        for step in range(steps):
+            u = [0.25 * value + drive + draw.gauss(0, 0.4) * (step > 0) for value in v]
+            fired = [value > threshold for value, threshold in zip(u, thresholds, strict=True)]
+            v = [0.0 if s else value for value, s in zip(u, fired, strict=True)]
+            membrane.append(u)
+            if any(fired):
+                spikes.append([step, neuron, sum(fired)])
+        if neuron in (5, 23):
+            traces.append({"neuron": neuron, "membrane": membrane, "threshold": thresholds})
+    return {"name": name, "kind": "MLF", "spikes": spikes, "neurons": neurons, "traces": traces}
+
+
+def epochs_of(count: int, top: float, draw: random.Random) -> list[dict[str, Any]]:
+    rows = []
+    for epoch in range(count):
+        rise = 1 - math.exp(-(epoch + 1.2) / 2.2)
+        accuracy = top * rise + draw.gauss(0, 0.012) * (epoch > 4)
+        rows.append({
+            "epoch": epoch, "train_loss": 0.25 + 1.6 * math.exp(-epoch / 2), "train_accuracy": (top + 0.02) * rise, "val_loss": 0.33 + 1.4 * math.exp(-epoch / 2),
+            "val_accuracy": accuracy + draw.gauss(0.004, 0.006), "test_accuracy": accuracy - 0.003,
+            "lr": 0.1 * 0.5 ** (epoch // 3), "seconds": 61.0,
+        })  # fmt: skip
+    return rows
+
+
+def build(
+    levels: int = 3, steps: int = 4, depth: int = 9, top: float = 0.89, epochs: int = 10, seed: int = 0, **changes: Any
+) -> dict[str, Any]:
+    """A complete record; `changes` replace top-level fields."""
+    draw = random.Random(seed)
+    history = epochs_of(epochs, top, draw)
+    best_on_validation = max(range(epochs), key=lambda i: history[i]["val_accuracy"])
+    test = [row["test_accuracy"] for row in history]
+    names = ["stem.neuron", *(f"blocks.{b}.neuron{n}" for b in range(depth // 2) for n in (1, 2))]
+    operations = [
+        {"name": name.replace("neuron", "conv"), "kind": "Conv2d", "macs": macs,
+         "acs": 0 if i == 0 else macs * steps * draw.uniform(0.12, 0.35), "analog_macs": macs * steps if i == 0 else 0}
+        for i, name in enumerate(names)
+        for macs in [112_896 if i == 0 else 1_806_336]
+    ]  # fmt: skip
+    operations.append({"name": "head", "kind": "Linear", "macs": 640, "acs": 540.0, "analog_macs": 0})
+    total = {key: sum(row[key] for row in operations) for key in ("macs", "acs", "analog_macs")}
+    shown = [names[0], names[len(names) // 2], names[-1]]
+    return {
+        "schema": 1, "recipe": "mlf-dsresnet-fashion", "overrides": {"levels": levels} if levels != 3 else {},
+        "title": "Multi-level firing in a spiking DS-ResNet", "paper": PAPER,
+        "claim": {"metric": "top-1 accuracy, CIFAR-10", "value": 0.9137, "where": "released training log", "tag": "L"},
+        "versions": {"spikeloom": "0.1.0", "torch": "2.13.0", "python": "3.11.2", "lightning": "2.6"},
+        "machine": {"cpu": "x86-64", "threads": 2, "device": "cpu"}, "seed": seed, "params": 272_395, "steps": steps,
+        "neuron": f"MLF(levels={levels})", "encoder": "Direct",
+        "data": {"name": "Fashion-MNIST", "train": 54_000, "validation": 6_000, "test": 10_000, "classes": CLASSES},
+        "training": {"epochs": epochs, "batch": 128, "optimiser": "sgd", "lr": 0.1, "momentum": 0.9, "weight_decay": 1e-4,
+                     "schedule": "cosine", "loss": "cross entropy of the mean output", "workers": None},
+        "accuracy": {"last": test[-1], "best": max(test), "validated": test[best_on_validation], "test": test[best_on_validation]},
+        "epochs": history, "accuracy_by_step": [max(test) * (1 - 0.35 * math.exp(-1.1 * t)) for t in range(steps)],
+        "layers": [
+            {"name": name, "kind": "MLF", "neurons": 12_544 >> (i // 3), "rate": 0.12 + 0.3 * draw.random(), "silent": 0.45 * draw.random(),
+             "saturated": 0.04 * draw.random(), "dormant": 0.25 * draw.random(), "max_level": levels}
+            for i, name in enumerate(names)
+        ],
+        "operations": operations, "synops_per_image": total["acs"],
+        "energy_uJ": (4.6 * total["analog_macs"] + 0.9 * total["acs"]) / 1e6, "ann_energy_uJ": 4.6 * total["macs"] / 1e6,
+        "energy_formula": "E = 4.6 pJ * MACs(analog input) + 0.9 pJ * ACs, 45 nm, 32-bit float",
+        "samples": [
+            {"image": picture(), "label": label, "prediction": guess, "layers": [shown_layer(name, steps, levels, draw) for name in shown]}
+            for label, guess in ((9, 9), (4, 4), (6, 2))
+        ],
+        "failure": None, "seconds": 634.0, **changes,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def record() -> dict[str, Any]:
+    return build()
+
+
+@pytest.fixture
+def runs() -> list[dict[str, Any]]:
+    """Three levels, two levels, and a short-lived single-level run that is expected to fail."""
+    return [
+        build(),
+        build(levels=2, top=0.875, seed=1),
+        build(levels=1, top=0.71, depth=5, seed=2, failure="One level: the surrogate's window leaves most neurons dormant."),
+    ]
