@@ -45,7 +45,7 @@ def load(name: str, data_dir: str | Path | None = None) -> ImageSet:
     card = registry.lookup("data set", name, sets.known, DataError)
     if (read := card.read) is not None:
         fingerprint = _version(card)
-        arrays = cache.cached(f"{card.key}-{fingerprint}", lambda folder: _write_split(*read(), card.test, folder))
+        arrays = cache.cached(f"{card.key}-{fingerprint}", lambda folder: _write_split(read(), card.test, folder))
     else:
         found = source.find(card, data_dir)
         fingerprint = parquet.fingerprint(found)
@@ -60,7 +60,8 @@ def _version(card: Card) -> str:
         raise DataError(f"{card.key}: comes with {card.bundled_in}, not installed; run `pip install {card.bundled_in}`") from None
 
 
-def _write_split(images: np.ndarray, labels: np.ndarray, count: int, folder: Path) -> None:
+def _write_split(whole: tuple[np.ndarray, np.ndarray], count: int, folder: Path) -> None:
+    images, labels = whole
     train, test = split(labels, count)
     for part, rows in (("train", train), ("test", test)):
         np.save(folder / f"{part}_images.npy", images[rows])

@@ -15,7 +15,7 @@ def mlf_dsresnet_small_cifar10() -> Run:
         network=Network("ds_resnet", {"depth": 20, "channels": (16, 32, 64), "levels": 3, "block": "ds", "epsilon": "inside"}),
         steps=4,
         training=Training(
-            epochs=30, batch=64, lr=0.1, weight_decay=1e-4, schedule="cosine", warmup=0.5, precision="bf16-mixed",
+            epochs=20, batch=64, lr=0.1, weight_decay=1e-4, schedule="cosine", warmup=0.5, precision="bf16-mixed",
         ),
         minutes=120,
     )  # fmt: skip
