@@ -13,7 +13,7 @@ class AdaptiveLIF(Neuron):
     rise = Param(0.5, low=0, doc="how much a spike raises the threshold")
     states = ("v", "a")
     reduces_to = (({"rise": 0.0}, "LIF", {"decay": 0.5, "threshold": 1.0}),)
-    # by hand: the first spike needs 1, the second 1.5, the third would need 1.75
+    # by hand, against thresholds of 1, 1.5, 1.25 and 1.625
     hand_trace = {"options": {}, "x": [1.25, 1.25, 1.25, 1.0], "spikes": [1, 0, 1, 0], "membrane": [1.25, 1.25, 1.875, 1.0]}
 
     def step(self, x, state, p):

@@ -7,9 +7,12 @@ import math
 import random
 import struct
 import zlib
+from html.parser import HTMLParser
 from typing import Any
 
 import pytest
+
+from spikeloom import report
 
 CLASSES = ["T-shirt", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]
 PAPER = {
@@ -61,8 +64,9 @@ def epochs_of(count: int, top: float, draw: random.Random) -> list[dict[str, Any
         rise = 1 - math.exp(-(epoch + 1.2) / 2.2)
         accuracy = top * rise + draw.gauss(0, 0.012) * (epoch > 4)
         rows.append({
-            "epoch": epoch, "train_loss": 0.25 + 1.6 * math.exp(-epoch / 2), "train_accuracy": (top + 0.02) * rise, "val_loss": 0.33 + 1.4 * math.exp(-epoch / 2),
-            "val_accuracy": accuracy + draw.gauss(0.004, 0.006), "test_accuracy": accuracy - 0.003,
+            "epoch": epoch, "train_loss": 1.1 - top + 1.6 * math.exp(-epoch / 2), "train_accuracy": (top + 0.02) * rise,
+            "val_loss": 1.2 - top + 1.4 * math.exp(-epoch / 2), "val_accuracy": accuracy + draw.gauss(0, 0.006),
+            "test_accuracy": accuracy - 0.003,
             "lr": 0.1 * 0.5 ** (epoch // 3), "seconds": 61.0,
         })  # fmt: skip
     return rows
@@ -97,7 +101,8 @@ def build(
         "training": {"epochs": epochs, "batch": 128, "optimiser": "sgd", "lr": 0.1, "momentum": 0.9, "weight_decay": 1e-4,
                      "schedule": "cosine", "loss": "cross entropy of the mean output", "workers": None},
         "accuracy": {"last": test[-1], "best": max(test), "validated": test[best_on_validation], "test": test[best_on_validation]},
-        "epochs": history, "accuracy_by_step": [max(test) * (1 - 0.35 * math.exp(-1.1 * t)) for t in range(steps)],
+        "picked_epoch": best_on_validation, "epochs": history,
+        "accuracy_by_step": [max(test) * (1 - 0.35 * math.exp(-1.1 * t)) for t in range(steps)],
         "layers": [
             {"name": name, "kind": "MLF", "neurons": 12_544 >> (i // 3), "rate": 0.12 + 0.3 * draw.random(), "silent": 0.45 * draw.random(),
              "saturated": 0.04 * draw.random(), "dormant": 0.25 * draw.random(), "max_level": levels}
@@ -114,6 +119,15 @@ def build(
     }  # fmt: skip
 
 
+def comparable() -> list[dict[str, Any]]:
+    """Three levels, two levels, and a shallower single-level run that is expected to fail."""
+    return [
+        build(),
+        build(levels=2, top=0.875, seed=1),
+        build(levels=1, top=0.71, depth=5, seed=2, failure="One level: the window of the surrogate leaves most neurons dormant."),
+    ]
+
+
 @pytest.fixture
 def record() -> dict[str, Any]:
     return build()
@@ -121,9 +135,65 @@ def record() -> dict[str, Any]:
 
 @pytest.fixture
 def runs() -> list[dict[str, Any]]:
-    """Three levels, two levels, and a short-lived single-level run that is expected to fail."""
-    return [
-        build(),
-        build(levels=2, top=0.875, seed=1),
-        build(levels=1, top=0.71, depth=5, seed=2, failure="One level: the surrogate's window leaves most neurons dormant."),
-    ]
+    return comparable()
+
+
+@pytest.fixture
+def bare() -> dict[str, Any]:
+    """The least that is a record."""
+    return {"schema": 1, "recipe": "bare", "params": 12, "steps": 1, "accuracy": {}}
+
+
+@pytest.fixture(scope="session")
+def page() -> str:
+    return report.page(build())
+
+
+@pytest.fixture(scope="session")
+def comparison() -> str:
+    return report.comparison(comparable())
+
+
+class Outline(HTMLParser):
+    """What a test asks of a page: ids, attributes that load something, text, and whether every tag is closed."""
+
+    VOID = frozenset({"meta", "link", "img", "br", "hr", "input"})
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.charts: list[str] = []
+        self.links: list[tuple[str, str, str]] = []
+        self.text: list[str] = []
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = {key: value or "" for key, value in attrs}
+        self.ids += [given["id"]] if "id" in given else []
+        self.charts += [given["id"]] if tag == "figure" and given.get("class") == "chart" else []
+        self.links += [(tag, key, given[key]) for key in ("src", "href", "srcset", "data", "poster", "action") if key in given]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        self.handle_endtag(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open, f"</{tag}> closes nothing"
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if not {"style", "script"} & set(self.open):
+            self.text.append(data)
+
+    @property
+    def words(self) -> str:
+        return " ".join(" ".join(self.text).split())
+
+
+@pytest.fixture
+def outline() -> type[Outline]:
+    return Outline

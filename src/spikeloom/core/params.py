@@ -5,15 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from spikeloom.core.errors import ParameterError, refusal
 
 
+class _Declared:
+    """What a class declares and its instances hold as a plain value; type checkers are told so."""
+
+    if TYPE_CHECKING:
+
+        def __get__(self, instance: object, owner: type | None = None) -> Any: ...
+
+
 @dataclass(frozen=True)
-class Param:
+class Param(_Declared):
     """A real parameter: a float for all channels, or one value per channel.
 
     `low`/`high` bound the value; an open bound excludes the end point.
@@ -50,7 +58,7 @@ class Param:
 
 
 @dataclass(frozen=True)
-class Choice:
+class Choice(_Declared):
     """A scientific choice: one of a few named literals; the first is the default."""
 
     allowed: tuple[str, ...]
@@ -69,7 +77,7 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Count:
+class Count(_Declared):
     """A whole-number parameter with a lower bound, such as the number of levels."""
 
     default: int

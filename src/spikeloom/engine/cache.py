@@ -7,6 +7,7 @@ import ctypes
 import hashlib
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -31,13 +32,13 @@ class CannotCompile(SpikeloomError):
 
 def library(source: str) -> ctypes.CDLL:
     """The shared library of `source`, compiled at most once per user and machine. Raises CannotCompile."""
-    compiler, version = _compiler(os.environ.get("CXX", ""), os.environ.get("PATH", ""))
-    key = hashlib.sha256("\0".join([source, *FLAGS, version, _cpu()]).encode()).hexdigest()
+    command, version = _compiler(os.environ.get("CXX", ""), os.environ.get("PATH", ""))
+    key = hashlib.sha256("\0".join([source, *command, *FLAGS, version, _cpu()]).encode()).hexdigest()
     path = folder() / f"{key}.so"
     if not _sound(path):
         with _locked(path.with_suffix(".lock")):
             if not _sound(path):
-                _compile(compiler, source, path)
+                _compile(command, source, path)
     try:
         return ctypes.CDLL(str(path))
     except OSError as error:
@@ -45,19 +46,20 @@ def library(source: str) -> ctypes.CDLL:
 
 
 def compiler() -> str:
-    """Path and version of the C++ compiler. Raises CannotCompile."""
-    return " ".join(_compiler(os.environ.get("CXX", ""), os.environ.get("PATH", "")))
+    """Command and version of the C++ compiler. Raises CannotCompile."""
+    command, version = _compiler(os.environ.get("CXX", ""), os.environ.get("PATH", ""))
+    return f"{shlex.join(command)} ({version})"
 
 
 def folder() -> Path:
     """The cache folder, private to the user: `SPIKELOOM_CACHE`, else the platform's; a temporary one where that cannot be written."""
     asked = os.environ.get("SPIKELOOM_CACHE")
-    path = Path(asked) if asked else _platform_folder()
     try:
+        path = Path(asked) if asked else _platform_folder()
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         if _private(path) and os.access(path, os.W_OK | os.X_OK):
             return path
-    except OSError:
+    except (OSError, RuntimeError):  # RuntimeError: there is no home
         pass
     return _temporary()
 
@@ -85,12 +87,13 @@ def _temporary() -> Path:
 
 
 @cache
-def _compiler(asked: str, search: str) -> tuple[str, str]:
-    names = [asked] if asked else ["c++", "g++", "clang++"]
-    found = next(filter(None, map(shutil.which, names)), None)
+def _compiler(asked: str, search: str) -> tuple[tuple[str, ...], str]:
+    commands = [tuple(shlex.split(asked))] if asked else [("c++",), ("g++",), ("clang++",)]
+    found = next((command for command in commands if shutil.which(command[0])), None)
     if found is None:
-        raise CannotCompile(f"no C++ compiler ({', '.join(names)}) on PATH; install one or set CXX; the reference loop runs")
-    answer = subprocess.run([found, "--version"], capture_output=True, text=True, check=False)
+        names = ", ".join(map(shlex.join, commands))
+        raise CannotCompile(f"no C++ compiler ({names}) on PATH; install one or set CXX; the reference loop runs")
+    answer = subprocess.run([*found, "--version"], capture_output=True, text=True, check=False)
     return found, (answer.stdout.splitlines() or ["unknown version"])[0]
 
 
@@ -113,14 +116,16 @@ def _sound(path: Path) -> bool:
     return len(content) > DIGEST and hashlib.sha256(content[:-DIGEST]).digest() == content[-DIGEST:]
 
 
-def _compile(compiler: str, source: str, path: Path) -> None:
+def _compile(command: tuple[str, ...], source: str, path: Path) -> None:
     with tempfile.TemporaryDirectory(dir=path.parent, prefix="build-") as build:
         code, built = Path(build) / "scan.cpp", Path(build) / "scan.so"
         code.write_text(source)
-        answer = subprocess.run([compiler, *FLAGS, str(code), "-o", str(built)], capture_output=True, text=True, check=False)
+        answer = subprocess.run([*command, *FLAGS, str(code), "-o", str(built)], capture_output=True, text=True, check=False)
         if answer.returncode or not built.exists():
             message = next((line for line in answer.stderr.splitlines() if "error" in line), answer.stderr.strip() or "no message")
-            raise CannotCompile(f"{compiler} failed ({message.partition('error:')[2].strip() or message}); the reference loop runs")
+            raise CannotCompile(
+                f"{shlex.join(command)} failed ({message.partition('error:')[2].strip() or message}); the reference loop runs"
+            )
         content = built.read_bytes()
         built.write_bytes(content + hashlib.sha256(content).digest())
         os.replace(built, path)

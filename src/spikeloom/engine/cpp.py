@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from functools import cache
 from importlib import resources
@@ -18,23 +19,24 @@ STORAGE = {torch.float64: "DOUBLE", torch.float32: "FLOAT", torch.bfloat16: "BFL
 
 # {0}, {1} ... are the operands; S is the type the kernel computes in; U(f) is the builtin of that type
 SCALAR = {
-    "add": "{0} + {1}", "sub": "{0} - {1}", "rsub": "{1} - {0}", "mul": "{0} * {1}", "div": "{0} / {1}",
-    "neg": "-{0}", "reciprocal": "S(1) / {0}", "abs": "U(fabs)({0})", "sqrt": "U(sqrt)({0})", "rsqrt": "S(1) / U(sqrt)({0})",
+    "add": "{0} + {1}", "sub": "{0} - {1}", "rsub": "{1} - {0}", "mul": "{0} * {1}", "div": "{0} / {1}", "neg": "-{0}",
+    "reciprocal": "S(1) / {0}", "abs": "U(fabs)({0})", "sqrt": "U(sqrt)({0})", "rsqrt": "S(1) / U(sqrt)({0})",
     "sign": "S({0} > 0) - S({0} < 0)", "sgn": "S({0} > 0) - S({0} < 0)", "relu": "{0} < 0 ? S(0) : {0}",
-    "exp": "Exp({0})", "log": "U(log)({0})", "tanh": "Tanh({0})", "sigmoid": "Sigmoid({0})", "atan": "U(atan)({0})", "erf": "U(erf)({0})",
-    "sin": "U(sin)({0})", "cos": "U(cos)({0})", "floor": "U(floor)({0})", "ceil": "U(ceil)({0})", "round": "U(rint)({0})", "trunc": "U(trunc)({0})",
+    "exp": "Exp({0})", "tanh": "Tanh({0})", "sigmoid": "Sigmoid({0})", "log": "U(log)({0})", "atan": "U(atan)({0})",
+    "erf": "U(erf)({0})", "sin": "U(sin)({0})", "cos": "U(cos)({0})",
+    "floor": "U(floor)({0})", "ceil": "U(ceil)({0})", "round": "U(rint)({0})", "trunc": "U(trunc)({0})",
     "lt": "{0} < {1}", "le": "{0} <= {1}", "gt": "{0} > {1}", "ge": "{0} >= {1}", "eq": "{0} == {1}", "ne": "{0} != {1}",
     "logical_not": "!{0}", "logical_and": "bool({0}) & bool({1})", "logical_or": "bool({0}) | bool({1})",
-    "bitwise_not": "!{0}", "bitwise_and": "{0} & {1}", "bitwise_or": "{0} | {1}",
-    "where": "{0} ? {1} : {2}",
+    "bitwise_not": "!{0}", "bitwise_and": "{0} & {1}", "bitwise_or": "{0} | {1}", "where": "{0} ? {1} : {2}",
     "minimum": "({0} < {1}) | ({0} != {0}) ? {0} : {1}", "maximum": "({0} > {1}) | ({0} != {0}) ? {0} : {1}",
     "clamp_min": "{0} < {1} ? {1} : {0}", "clamp_max": "{0} > {1} ? {1} : {0}",
-    "sigmoid_backward": "{0} * (S(1) - {1}) * {1}", "tanh_backward": "{0} * (S(1) - {1} * {1})", "threshold_backward": "{1} <= {2} ? S(0) : {0}",
+    "sigmoid_backward": "{0} * (S(1) - {1}) * {1}", "tanh_backward": "{0} * (S(1) - {1} * {1})",
+    "threshold_backward": "{1} <= {2} ? S(0) : {0}",
 }  # fmt: skip
 SAME = {"_to_copy", "detach", "alias", "clone", "expand", "expand_as", "view", "view_as", "contiguous", "lift_fresh_copy", "positive"}
 CONSTANT = {"zeros_like": 0.0, "ones_like": 1.0, "zeros": 0.0, "ones": 1.0, "new_zeros": 0.0, "new_ones": 1.0}
 POWERS = {0: "S(1)", 1: "{0}", 2: "{0} * {0}", 3: "{0} * {0} * {0}", 0.5: "U(sqrt)({0})", -1: "S(1) / {0}", -2: "S(1) / ({0} * {0})"}
-BOOLEAN = {"logical_not", "bitwise_not", "logical_and", "logical_or", "bitwise_and", "bitwise_or"}
+LOGICAL = {"logical_not", "bitwise_not", "logical_and", "logical_or", "bitwise_and", "bitwise_or", "where", "eq", "ne"}  # take truth values
 FREE = {"dtype", "layout", "device", "pin_memory", "memory_format", "non_blocking", "implicit"}  # say nothing about a scalar's value
 
 
@@ -56,7 +58,7 @@ def backward_source(
 
 
 def statements(graph: fx.Graph, inputs: Sequence[str], outputs: Sequence[str | None], dtype: torch.dtype) -> str:
-    """The graph as C++: its inputs are the variables `inputs`, output i is assigned to the new variable `outputs[i]` (None: not computed)."""
+    """The graph as C++: its inputs are the variables `inputs`, output i becomes the new variable `outputs[i]` (None: not computed)."""
     names: dict[fx.Node, str] = dict(zip(graph.find_nodes(op="placeholder"), inputs, strict=True))
     results = next(iter(graph.find_nodes(op="output"))).args[0]
     wanted = [(node, name) for node, name in zip(results, outputs, strict=True) if name is not None]
@@ -81,7 +83,8 @@ def statements(graph: fx.Graph, inputs: Sequence[str], outputs: Sequence[str | N
 def _kind(node: fx.Node, dtype: torch.dtype) -> str:
     value = node.meta["val"]
     if not isinstance(value, torch.Tensor) or value.dtype not in (dtype, torch.bool):
-        raise CannotFuse(f"{node.target} gives {getattr(value, 'dtype', type(value).__name__)} among {dtype} scalars; the reference loop runs")
+        given = getattr(value, "dtype", type(value).__name__)
+        raise CannotFuse(f"{node.target} gives {given} among {dtype} scalars; the reference loop runs")
     return "bool" if value.dtype == torch.bool else "S"
 
 
@@ -104,8 +107,8 @@ def _expression(node: fx.Node, names: dict[fx.Node, str], kind: str) -> str:
         return _clamp(operands[0], low, high, names)
     if op == "relu" and _is(node.args[0], "sign"):  # relu(sign(z)), the branch-free step function, as one compare
         return f"{names[node.args[0].args[0]]} > 0 ? S(1) : S(0)"
-    fits = op in SCALAR and not left and (kind == "bool" or op not in BOOLEAN)
-    if not fits or (kind == "bool" and any(bools) and op not in BOOLEAN | {"where", "eq", "ne"}):
+    fits = op in SCALAR and not left and len(operands) == 1 + max(map(int, re.findall(r"{(\d)}", SCALAR[op])))
+    if not fits or (kind == "bool" and any(bools) and op not in LOGICAL):
         raise CannotFuse(f"{node.target} has no scalar form; the reference loop runs")
     return SCALAR[op].format(*operands)
 
@@ -162,10 +165,9 @@ def _filled(
         "scalargrad": [j for j in values if needs and needs[1 + j] and not channel[j]],
         "channelgrad": [j for j in values if needs and needs[1 + j] and channel[j]],
     }
-    define = f"#define {STORAGE[storage]}\n#define STATES {states}\n#define VALUES {len(channel)}\n#define ARRAYS {sum(channel)}\n#define GRADS {sum(needs[1:])}\n"
-    if needs and needs[0]:
-        define += "#define GRADX\n"
-    lines: list[str] = []
+    counts = {"STATES": states, "VALUES": len(channel), "ARRAYS": sum(channel), "GRADS": sum(needs[1:])}
+    defined = [STORAGE[storage], *(f"{name} {count}" for name, count in counts.items()), *(["GRADX"] if needs and needs[0] else [])]
+    lines = [f"#define {text}" for text in defined]
     for line in (_template()["head"] + _template()[which]).splitlines():
         stripped = line.strip()
         if stripped.startswith("//each "):
@@ -175,5 +177,4 @@ def _filled(
             lines.append(parts[stripped.removeprefix("//put ")])
         else:
             lines.append(line)
-    return define + "\n".join(lines) + "\n"
-
+    return "\n".join(lines) + "\n"

@@ -34,12 +34,11 @@ def backend() -> str:
 
 
 def explain(neuron: Any, dtype: torch.dtype = torch.float32) -> tuple[str, str]:
-    """`(backend, reason)` of a call of `neuron` on CPU input of `dtype` in this process."""
+    """`(backend, reason)` of a call of `neuron` on CPU input of `dtype` in this process. Compiles the forward kernel."""
     if backend() == "reference":
         return "reference", "SPIKELOOM_BACKEND=reference"
     values = neuron.values()
-    names = tuple(values)
-    kernel = _kernel(neuron, names, tuple(v.dim() > 0 for v in values.values()), dtype, ())
+    kernel = _kernel(neuron, tuple(values), tuple(v.numel() > 1 for v in values.values()), dtype, ())
     return ("reference", kernel) if isinstance(kernel, str) else ("cpp", f"fused by {cache.compiler()}, kept in {cache.folder()}")
 
 
@@ -52,21 +51,28 @@ def run(
     The reference loop runs under torch.compile, torch.export, functorch transforms, forward-mode AD and dispatch modes,
     off the CPU, and where parameters and x differ in precision.
     """
+    if torch.compiler.is_compiling():
+        return _referred(neuron, x, steps, state, values)
     asked = backend()
-    why = "SPIKELOOM_BACKEND=reference" if asked == "reference" else _obstacle(x)
-    if why is None:
-        result = _fused(neuron, x, steps, state, values, keep)
-        if not isinstance(result, str):
-            return result
-        why = result
+    result = "SPIKELOOM_BACKEND=reference" if asked == "reference" else _obstacle(x) or _fused(neuron, x, steps, state, values, keep)
+    if not isinstance(result, str):
+        return result
     if asked == "cpp":
-        raise CannotFuse(f"SPIKELOOM_BACKEND=cpp: {type(neuron).__name__}: {why}")
+        raise CannotFuse(f"SPIKELOOM_BACKEND=cpp: {type(neuron).__name__}: {result}")
+    return _referred(neuron, x, steps, state, values)
+
+
+def _referred(neuron: Any, x: Tensor, steps: int, state: tuple[Tensor, ...] | None, values: Any) -> tuple[Tensor, tuple[Tensor, ...]]:
     return reference.scan(neuron, x, steps, state if state is not None else neuron._start(x, steps), values)
 
 
 def _obstacle(x: Tensor) -> str | None:
     """Why no kernel may touch x; None if one may."""
-    if type(x) not in (Tensor, nn.Parameter) or torch._C._len_torch_dispatch_stack() or torch._C._functorch.peek_interpreter_stack() is not None:
+    if (
+        type(x) not in (Tensor, nn.Parameter)
+        or torch._C._len_torch_dispatch_stack()
+        or torch._C._functorch.peek_interpreter_stack() is not None
+    ):
         return "the call is being traced or transformed"
     if forward_ad._current_level >= 0 or torch._C._get_tracing_state() is not None:
         return "the call is being traced or transformed"
@@ -135,10 +141,19 @@ def _kernel(neuron: Any, names: tuple[str, ...], channel: tuple[bool, ...], dtyp
     return kernel
 
 
-def _structure(thing: Any) -> Any:
-    """A key of everything that `step` may depend on beside its arguments: the class and its public attributes."""
-    if thing is None or type(thing) in (str, int, float, bool, tuple):
-        return thing
-    if not hasattr(thing, "__dict__"):
-        return repr(thing)
-    return (type(thing), *[(name, _structure(value)) for name, value in vars(thing).items() if name[0] != "_"])
+def _structure(neuron: Any) -> tuple[Any, ...]:
+    """A key of all that `step` may depend on beside its arguments: the class and its public attributes, one level deep."""
+    key: list[Any] = [type(neuron)]
+    for name, value in vars(neuron).items():
+        if name[0] == "_":
+            continue
+        if hasattr(value, "__dict__"):
+            key.append(type(value))
+            key.extend(vars(value).values())
+        else:
+            key.append(value)
+    try:
+        hash(structure := tuple(key))
+    except TypeError:
+        return tuple(map(repr, key))
+    return structure

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import ctypes
+import struct
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from spikeloom.core.errors import SpikeloomError
 from spikeloom.engine import cache as compiled
 from spikeloom.engine import cpp, trace
 
@@ -23,23 +24,28 @@ class Kernel:
     needs: which of x and the values need a gradient; empty for none, not even of the states.
     """
 
-    def __init__(self, neuron: Any, names: tuple[str, ...], channel: tuple[bool, ...], storage: torch.dtype, needs: tuple[bool, ...]) -> None:
+    def __init__(
+        self, neuron: Any, names: tuple[str, ...], channel: tuple[bool, ...], storage: torch.dtype, needs: tuple[bool, ...]
+    ) -> None:
         self.states, self.dtype, self.needs = len(neuron.states), cpp.COMPUTE[storage], needs
         step = trace.step_graph(neuron, names, self.dtype)
         self.forward = _function(cpp.forward_source(step, self.states, channel, storage), "forward")
         if needs:
             pull = trace.pull_graph(neuron, names, self.dtype)
             self.backward = _function(cpp.backward_source(step, pull, self.states, channel, storage, needs), "backward")
-        self.sizes = ctypes.c_int64 * 5
-        self.forward_slots = ctypes.c_void_p * (2 + 2 * self.states + len(names))
-        self.backward_slots = ctypes.c_void_p * (3 + 3 * self.states + 2 * len(names))
+        self.nowhere = (0,) * self.states
+        self.forward_call = struct.Struct(f"{7 + 2 * self.states + len(names)}q").pack
+        self.backward_call = struct.Struct(f"{8 + 3 * self.states + 2 * len(names)}q").pack
 
     def run(self, x: Tensor, steps: int, inner: int, first: Tensors | None, keep: bool, values: Sequence[Tensor]) -> tuple[Tensor, Tensors]:
         """Spikes, and with `keep` the final state. x, first and values are dense and lie in memory as the kernel walks."""
         spikes = torch.empty_like(x)
         last = tuple(self._like_state(x, steps) for _ in range(self.states)) if keep else ()
-        at = [x.data_ptr(), spikes.data_ptr(), *self._pointers(first), *self._pointers(last), *[v.data_ptr() for v in values]]
-        self.forward(self._size(x, steps, inner), self.forward_slots(*at))
+        call = self.forward_call(
+            *_size(x, steps, inner), x.data_ptr(), spikes.data_ptr(),
+            *self._pointers(first), *self._pointers(last), *[v.data_ptr() for v in values],
+        )  # fmt: skip
+        self.forward(call)
         return spikes, last
 
     def pull(
@@ -49,23 +55,24 @@ class Kernel:
         gx = torch.empty_like(x) if self.needs[0] else None
         gfirst = tuple(self._like_state(x, steps) for _ in range(self.states)) if wants_first else ()
         gvalues = [torch.empty_like(v) if need else None for v, need in zip(values, self.needs[1:], strict=True)]
-        at = [
-            x.data_ptr(), grad.data_ptr(), gx.data_ptr() if gx is not None else None,
+        call = self.backward_call(
+            *_size(x, steps, inner), x.data_ptr(), grad.data_ptr(), 0 if gx is None else gx.data_ptr(),
             *self._pointers(first), *self._pointers(glast), *self._pointers(gfirst),
-            *[v.data_ptr() for v in values], *[g.data_ptr() if g is not None else None for g in gvalues],
-        ]  # fmt: skip
-        if self.backward(self._size(x, steps, inner), self.backward_slots(*at)):
+            *[v.data_ptr() for v in values], *[0 if g is None else g.data_ptr() for g in gvalues],
+        )  # fmt: skip
+        if self.backward(call):
             raise MemoryError(f"no memory for the states of {steps} steps")
         return gx, gfirst, gvalues
 
-    def _size(self, x: Tensor, steps: int, inner: int) -> Any:
-        return self.sizes(x.numel() // steps, steps, torch.get_num_threads(), inner, x.shape[1] if x.dim() > 1 else 1)
-
-    def _pointers(self, tensors: Tensors | None) -> list[int | None]:
-        return [t.data_ptr() for t in tensors] if tensors else [None] * self.states
+    def _pointers(self, tensors: Tensors | None) -> Sequence[int]:
+        return [t.data_ptr() for t in tensors] if tensors else self.nowhere
 
     def _like_state(self, x: Tensor, steps: int) -> Tensor:
         return torch.empty_like(x[: x.shape[0] // steps], dtype=self.dtype)
+
+
+def _size(x: Tensor, steps: int, inner: int) -> tuple[int, ...]:
+    return x.numel() // steps, steps, torch.get_num_threads(), inner, x.shape[1] if x.dim() > 1 else 1
 
 
 class Scan(torch.autograd.Function):
@@ -81,8 +88,9 @@ class Scan(torch.autograd.Function):
         return (spikes, *last)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad: Tensor | None, *glast: Tensor | None) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        if torch.is_grad_enabled():
+            raise SpikeloomError("a fused neuron has no second derivatives; drop create_graph=True, or set SPIKELOOM_BACKEND=reference")
         kernel: Kernel = ctx.kernel
         x, *rest = ctx.saved_tensors
         first, values = (tuple(rest[: kernel.states]), rest[kernel.states :]) if ctx.given else ((), rest)
@@ -110,5 +118,5 @@ def laid_out(tensor: Tensor, like: Tensor) -> Tensor:
 def _function(source: str, name: str) -> Any:
     function = getattr(compiled.library(source), name)
     function.restype = ctypes.c_int
-    function.argtypes = (ctypes.c_void_p, ctypes.c_void_p)
+    function.argtypes = (ctypes.c_char_p,)
     return function

@@ -33,7 +33,7 @@ static inline S Exp(S z) { return __builtin_exp(z); }
 static inline S Tanh(S z) { return __builtin_tanh(z); }
 #else
 // 2^k for -252 <= k <= 254 as a product of two factors, so that results beyond the normal range come out right
-static inline S power(int32_t half) { const int32_t u = (half + 127) << 23; S f; memcpy(&f, &u, 4); return f; }
+static inline S power(int32_t half) { const uint32_t u = (uint32_t)(half + 127) << 23; S f; memcpy(&f, &u, 4); return f; }
 // polynomials of Cephes (Moshier): within 2 units in the last place, and free of branches, so that loops vectorise
 static inline S Exp(S z) {
   const S low = z < -104.0f ? -104.0f : z, c = low > 89.0f ? 89.0f : low;
@@ -117,9 +117,10 @@ static inline void spread(S* to, const S* p, I n0, I len, I inner, I C) {
 }
 
 //---- forward
-// size: N, T, threads, inner, C. at: x, y, first states, last states (null: zero; not wanted), values
-extern "C" void forward(const I* size, void* const* at) {
-  const I N = size[0], T = size[1], inner = size[3], C = size[4];
+// with: N, T, threads, inner, C, then the addresses of x, y, first states (null: zero), last states (null: not wanted), values
+extern "C" int forward(const I* with) {
+  const I N = with[0], T = with[1], inner = with[3], C = with[4];
+  void* const* const at = (void* const*)(with + 5);
   const bool far = N * T * (I)sizeof(X) > (8 << 20);
   const X* const x = (const X*)at[0];
   X* const y = (X*)at[1];
@@ -129,7 +130,7 @@ extern "C" void forward(const I* size, void* const* at) {
   //each scalar: const S p@ = *(const S*)value[@];
   constexpr I MOST = fitting(32768, STATES + ARRAYS);
   const I B = block_length(N, MOST), blocks = N ? (N + B - 1) / B : 0;
-  const int threads = N * T > 32768 ? (int)size[2] : 1;
+  const int threads = N * T > 32768 ? (int)with[2] : 1;
 #pragma omp parallel for num_threads(threads) schedule(static)
   for (I b = 0; b < blocks; ++b) {
     const I n0 = b * B, len = lesser(B, N - n0);
@@ -157,6 +158,7 @@ extern "C" void forward(const I* size, void* const* at) {
       }
     //each state: if (last[@]) memcpy((S*)last[@] + n0, s@, len * sizeof(S));
   }
+  return 0;
 }
 //---- backward
 struct Scratch {
@@ -196,10 +198,11 @@ static void fold(S* to, const S* g, I N, I inner, I C, int threads) {
   }
 }
 
-// size: as forward. at: x, gy, gx, first states, gradients of the last states, gradients of the first states (null: zero; not wanted),
-// values, gradients of the values
-extern "C" int backward(const I* size, void* const* at) {
-  const I N = size[0], T = size[1], inner = size[3], C = size[4];
+// with: N, T, threads, inner, C, then the addresses of x, gy, gx, first states (null: zero), gradients of the last states (null: zero),
+// gradients of the first states (null: not wanted), values, gradients of the values
+extern "C" int backward(const I* with) {
+  const I N = with[0], T = with[1], inner = with[3], C = with[4];
+  void* const* const at = (void* const*)(with + 5);
   const bool far = N * T * (I)sizeof(X) > (8 << 20);
   const X* const x = (const X*)at[0];
   const X* const gy = (const X*)at[1];
@@ -212,7 +215,7 @@ extern "C" int backward(const I* size, void* const* at) {
   //each scalar: const S p@ = *(const S*)value[@];
   constexpr I MOST = fitting(65536, STATES + ARRAYS + GRADS);
   const I B = block_length(N, lesser(MOST, fitting(1 << 18, T * STATES))), blocks = N ? (N + B - 1) / B : 0;
-  const int threads = N * T > 16384 ? (int)size[2] : 1;
+  const int threads = N * T > 16384 ? (int)with[2] : 1;
   bool ok = true;
   //each scalargrad: double* const part@ = (double*)malloc((blocks + 1) * sizeof(double));
   //each channelgrad: S* const wide@ = (S*)malloc((N + 1) * sizeof(S));

@@ -49,14 +49,16 @@ def _traced(function: Any, inputs: int, dtype: torch.dtype) -> fx.Graph:
     scalars = [torch.full((), 0.5, dtype=dtype, device="cpu") for _ in range(inputs)]
     try:
         with torch.enable_grad(), torch.autocast("cpu", enabled=False):
-            graph = make_fx(function)(*scalars).graph
+            traced = make_fx(function)(*scalars)
+            if any(node.op == "call_function" and node.target._schema.is_mutable for node in traced.graph.nodes):
+                traced = make_fx(torch.func.functionalize(traced))(*scalars)  # autograd formulas write in place here and there
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise CannotFuse(f"step cannot be traced on scalars ({reason}); the reference loop runs") from error
-    for node in graph.nodes:
+    for node in traced.graph.nodes:
         if node.op == "get_attr":
             raise CannotFuse("step uses a tensor that is not among its values; return it from `values()`; the reference loop runs")
         shape = getattr(node.meta.get("val"), "shape", ())
         if len(shape):
             raise CannotFuse(f"{node.target} makes a tensor of shape {list(shape)} of one neuron; the reference loop runs")
-    return graph
+    return traced.graph

@@ -22,7 +22,8 @@ def sew_resnet(
 ) -> nn.Sequential:
     """SEW-ResNet (`block="sew"`) or Spiking ResNet (`"plain"`). x `[T*B, inputs, H, W]` to `[T*B, classes]`.
 
-    start: `"zero_residual"` sets the last norm's weight of every block to 0, as the paper's plain baselines do.
+    start: `"zero_residual"` sets the last norm's weight of every block to 0, as the paper's plain baselines do, and for
+    `connect="and"` its bias to 1: every block that keeps its shape starts as the identity.
     """
     if depth not in STAGES:
         raise ParameterError(refusal("sew_resnet.depth", depth, f"one of {sorted(STAGES)}"))
@@ -39,7 +40,7 @@ def sew_resnet(
             net.append(blocks.SEW(last, outputs, connect=connect, **options) if block == "sew" else blocks.Plain(last, outputs, **options))
             last = outputs
     net.extend([nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(last, classes)])
-    return _start(net, start)
+    return _start(net, start, connect)
 
 
 def spiking_resnet(depth: int = 18, **options: Any) -> nn.Sequential:
@@ -51,10 +52,12 @@ def _norm(channels: int, added: int = 1) -> nn.Module:
     return nn.BatchNorm2d(channels)
 
 
-def _start(net: nn.Sequential, start: str) -> nn.Sequential:
+def _start(net: nn.Sequential, start: str, connect: str) -> nn.Sequential:
     for module in net.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         if start == "zero_residual" and isinstance(module, blocks.Residual):
             nn.init.zeros_(module.last_norm.weight)
+            if connect == "and" and isinstance(module, blocks.SEW):
+                nn.init.ones_(module.last_norm.bias)
     return net

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from spikeloom import engine, surrogates
 from spikeloom.core.errors import ParameterError, ShapeError, refusal
-from spikeloom.core.params import Choice, Count, Param, declared, nearest
 from spikeloom.core.paper import Paper
+from spikeloom.core.params import Choice, Count, Param, declared, nearest
 from spikeloom.surrogates.base import Surrogate, positive
 
 State = tuple[Tensor, ...]
@@ -179,17 +179,14 @@ class Neuron(nn.Module):
 
     def run(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Spikes `[T, B, ...]` and final state for input `[T, B, ...]`, from `state` (None: the initial one)."""
-        if x.dim() < 2 or not x.shape[0]:
-            raise ShapeError(refusal(f"{type(self).__name__} input", list(x.shape), "[T, B, ...]", "add a time and a batch axis"))
-        spikes, state = self._run(x.flatten(0, 1), x.shape[0], state)
+        folded, steps = self._folded(x, None)
+        spikes, state = self._run(folded, steps, state)
         return spikes.unflatten(0, x.shape[:2]), state
 
     def trace(self, x: Tensor, steps: int | None = None) -> dict[str, Tensor]:
         """Reference run that also keeps what is inside: `spikes` `[T, B, ...]`; `membrane` and `distance` (membrane minus
         threshold, both before the reset) `[T, K, B, ...]` for a unit with K thresholds. x as in `forward`."""
-        steps = steps or self.steps
-        folded = x if steps else x.flatten(0, 1)
-        steps = steps or x.shape[0]
+        folded, steps = self._folded(x, steps or self.steps)
         self._probe = []
         try:
             with torch.no_grad():
@@ -200,13 +197,21 @@ class Neuron(nn.Module):
         return {"spikes": spikes.unflatten(0, (steps, -1)), "membrane": membrane, "distance": distance}
 
     def _run(self, x: Tensor, steps: int, state: State | None, keep: bool = True) -> tuple[Tensor, State]:
-        if x.shape[0] % steps:
-            raise ShapeError(
-                refusal(f"{type(self).__name__} input", list(x.shape), f"[T*B, ...] with T = {steps}", "wrap the network in SNN(net, steps=T)")
-            )
+        x, steps = self._folded(x, steps)
         if state is None and type(self).initial is not Neuron.initial:
             state = self._start(x, steps)
         return engine.run(self, x, steps, state, self._shaped(x), keep)
+
+    def _folded(self, x: Tensor, steps: int | None) -> tuple[Tensor, int]:
+        """x as `[T*B, ...]` and T; without `steps` x comes as `[T, B, ...]`."""
+        label, given = f"{type(self).__name__} input", list(x.shape)
+        if steps is None:
+            if x.dim() < 2 or not x.shape[0]:
+                raise ShapeError(refusal(label, given, "[T, B, ...]", "add a time and a batch axis"))
+            return x.flatten(0, 1), x.shape[0]
+        if x.dim() < 1 or x.shape[0] % steps:
+            raise ShapeError(refusal(label, given, f"[T*B, ...] with T = {steps}", "wrap the network in SNN(net, steps=T)"))
+        return x, steps
 
     def _start(self, x: Tensor, steps: int) -> State:
         first = x[: x.shape[0] // steps]

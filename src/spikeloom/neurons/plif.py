@@ -25,9 +25,16 @@ class PLIF(Neuron):
     reset_gradient = Choice(("detached", "through"))
     fires = Choice(("at_or_above", "above", "smooth"))
     default_surrogate = "atan"
-    reduces_to = (({"tau": 4.0}, "LIF", {"tau": 4.0, "threshold": 1.0, "fires": "at_or_above", "reset_gradient": "detached", "surrogate": "atan"}),)
+    reduces_to = (
+        ({"tau": 4.0}, "LIF", {"tau": 4.0, "threshold": 1.0, "fires": "at_or_above", "reset_gradient": "detached", "surrogate": "atan"}),
+    )
     # METHODS C.3: tau = 2 halves the distance to the input: .5, .75, .875, then 1 at x = 1.125
-    hand_trace = {"options": {"tau": 2.0}, "x": [1.0, 1.0, 1.0, 1.125, 1.0], "spikes": [0, 0, 0, 1, 0], "membrane": [0.5, 0.75, 0.875, 1.0, 0.5]}
+    hand_trace = {
+        "options": {"tau": 2.0},
+        "x": [1.0, 1.0, 1.0, 1.125, 1.0],
+        "spikes": [0, 0, 0, 1, 0],
+        "membrane": [0.5, 0.75, 0.875, 1.0, 0.5],
+    }
 
     def __init__(self, *, tau: Any = 2.0, **values: Any) -> None:
         super().__init__(**values)

@@ -1,4 +1,4 @@
-"""What the neurons do over the whole test set: mean rate per layer, and the shares that are silent, saturated or dormant."""
+"""What the neurons do over the test images: mean rate per layer, and the shares that are silent, saturated or dormant."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from spikeloom.report.chart import bars_height, chart, name_rows
 from spikeloom.report.markup import charts, count, details, note, percent, section, table
-from spikeloom.report.record import column, mean_rate
+from spikeloom.report.record import column, mean_rate, number
 from spikeloom.report.style import SERIES
 
 SHARES = {"silent": SERIES[0], "saturated": SERIES[1], "dormant": SERIES[3]}
@@ -21,6 +21,7 @@ def activity(record: dict[str, Any], prefix: str) -> str:
     if not layers:
         return section(f"{prefix}activity", title, note("The record holds no layers; rates and shares are left out."))
     intro = "From input to output. The rate is the mean output per neuron and time step; a neuron that emits levels counts them."
+    intro += f" Measured on {count(record['probed_images'])} test images." if number(record.get("probed_images")) else ""
     rows = [
         [layer["name"], layer.get("kind", ""), count(layer["neurons"]), f"{rate:.3f}", *(percent(layer[share], 1) for share in SHARES)]
         for layer, rate in zip(layers, column(layers, "rate"), strict=True)
@@ -56,11 +57,12 @@ def _shares(layers: list[dict[str, Any]], prefix: str) -> str:
     names = [layer["name"] for layer in layers]
 
     def draw(figure: Figure) -> None:
+        figure.get_layout_engine().set(wspace=0.06)
         for axes, (share, colour) in zip(figure.subplots(1, 3, sharey=True), SHARES.items(), strict=True):
             values = column(layers, share)
             axes.barh(range(len(names)), values, height=0.68, color=colour)
             axes.set_title(f"{share}, %")
-            name_rows(axes, names, 16)
+            name_rows(axes, names)
             axes.set_xlim(0, 1)
             axes.set_xticks((0, 0.5, 1), ("0", "50", "100"))
 

@@ -6,6 +6,7 @@ import io
 import re
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from xml.etree import ElementTree
 
 import matplotlib.style
 from matplotlib.axes import Axes
@@ -52,7 +53,8 @@ _STYLE = {
     "legend.handlelength": 1.8,
     "legend.columnspacing": 1.4,
 }
-_COORDINATES = re.compile(r'(?<= )(d|x|y|transform)="([^"]*)"')
+_TOKENS = {colour: token for token, colour in LIGHT.items()}
+# a horizontal line, which most marks of a raster are
 _LEVEL = re.compile(r"M ?(\S+) (\S+) ?L ?(\S+) \2(?= ?(?:M|$))")
 
 
@@ -69,19 +71,38 @@ def chart(name: str, caption: str, draw: Callable[[Figure], None], height: float
 
 
 def _inline(svg: str, name: str, label: str) -> str:
-    box = re.search(r'viewBox="([^"]*)"', svg)
-    body = svg[svg.index(">", svg.index("<svg")) + 1 :]
-    body = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", body, flags=re.S)
-    body = re.sub(r"<defs>\s*</defs>", "", body).replace("xlink:href=", "href=")
-    body = re.sub(r'<g id="[^"]*"', "<g", body)
-    body = re.sub(r"font-family: [^;\"]*;? ?|transform=\"rotate\(-0 [^\"]*\"", "", body)
-    body = _COORDINATES.sub(lambda found: f'{found[1]}="{_rounded(found[2])}"', body)
-    body = re.sub(r'\bid="([^"]*)"', rf'id="{esc(name)}-\1"', body)
-    body = re.sub(r'(url\(|href=")#', rf"\1#{esc(name)}-", body)
-    for token, colour in LIGHT.items():
-        body = body.replace(f": {colour}", f": var(--{token})")
-    body = re.sub(r">\s+<", "><", body)
-    return f'<svg viewBox="{box[1] if box else ""}" role="img" aria-label="{esc(label)}">{body.strip()}'
+    root = ElementTree.fromstring(svg)
+    for element in root.iter():
+        element.tag = element.tag.rpartition("}")[2]
+        element.tail = None
+        element.text = element.text if element.tag == "text" else None
+        given = {key.rpartition("}")[2]: value for key, value in element.attrib.items()}
+        element.attrib = {key: value for key, old in given.items() if (value := _attribute(element.tag, key, old, name))}
+    root.attrib = {"viewBox": root.attrib["viewBox"], "role": "img", "aria-label": label}
+    root[:] = [kept for child in root for kept in _flat(child)]
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def _attribute(tag: str, key: str, value: str, name: str) -> str:
+    """An attribute for the inline SVG: ids carry the chart's name, colours are variables, coordinates have two decimals; "" drops it."""
+    if key == "id":
+        return f"{name}-{value}" if tag in ("path", "clipPath") else ""
+    if key == "href" or value.startswith("url(#"):
+        return value.replace("#", f"#{name}-")
+    if key == "style":
+        value = re.sub(r"font-family: [^;]*;? ?", "", value)
+        return re.sub(r"#[0-9a-f]{6}", lambda found: f"var(--{_TOKENS[found[0]]})" if found[0] in _TOKENS else found[0], value)
+    return "" if value.startswith("rotate(-0 ") else _rounded(value) if key in ("d", "x", "y", "transform") else value
+
+
+def _flat(element: ElementTree.Element) -> list[ElementTree.Element]:
+    """`element` without what is never seen: metadata, style sheets, groups that only nest, paths with neither fill nor stroke."""
+    element[:] = [kept for child in element for kept in _flat(child)]
+    if element.tag in ("metadata", "style") or element.get("style") == "fill: none":
+        return []
+    if element.tag == "defs":
+        return [element] if len(element) else []
+    return list(element) if element.tag == "g" and not element.attrib else [element]
 
 
 def _rounded(text: str) -> str:
@@ -107,7 +128,7 @@ def legend(axes: Axes, columns: int) -> None:
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, borderaxespad=0.2, borderpad=0)
 
 
-def name_rows(axes: Axes, names: Sequence[str], length: int = 20) -> None:
+def name_rows(axes: Axes, names: Sequence[str], length: int = 24) -> None:
     """One named row per layer, the first on top, and no grid across the rows."""
     axes.set_yticks(range(len(names)), [elide(name, length) for name in names])
     axes.set_ylim(len(names) - 0.4, -0.6)
@@ -121,10 +142,11 @@ def bars_height(rows: int, each: float = 19) -> float:
 
 
 def spread(values: Sequence[float], gap: float) -> list[float]:
-    """`values` moved apart so that labels beside them keep `gap`, order kept and the middle of the group held."""
+    """`values` moved apart, in their order and each as little as possible, so that labels beside them keep about `gap`."""
     order = sorted(range(len(values)), key=values.__getitem__)
     placed = list(values)
-    for before, after in pairwise(order):
-        placed[after] = max(placed[after], placed[before] + gap)
-    shift = sum(placed[i] - values[i] for i in order) / max(len(order), 1)
-    return [value - shift for value in placed]
+    for _ in range(10 * len(values)):
+        for below, above in pairwise(order):
+            push = max(0.0, gap - (placed[above] - placed[below])) / 2
+            placed[below], placed[above] = placed[below] - push, placed[above] + push
+    return placed

@@ -15,10 +15,10 @@ from spikeloom.report.record import ADVICE, check, mean_rate, number, put
 ACCURACIES = ("last", "best", "validated", "test")
 # heading, key of the row, how it is written
 COLUMNS = (
-    ("validated", "accuracy_validated", percent),
-    ("last", "accuracy_last", percent),
-    ("best", "accuracy_best", percent),
-    ("saved", "accuracy_test", percent),
+    ("validated", "validated", percent),
+    ("last", "last", percent),
+    ("best", "best", percent),
+    ("saved", "test", percent),
     ("parameters", "params", count),
     ("T", "steps", count),
     ("rate", "mean_rate", lambda value: "n/a" if value is None else f"{value:.3f}"),
@@ -43,12 +43,12 @@ for (const button of document.querySelectorAll("th button")) button.onclick = ()
 def compare_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """One flat row of JSON values per run, for a table or a file; None where a record does not say.
 
-    Accuracies are fractions of the test set, energies µJ per image, `seconds` the whole run.
+    `last`, `best`, `validated` and `test` are accuracies (fractions of the test set); energies µJ per image; `seconds` the whole run.
     """
     rows = []
     for i, record in enumerate(records):
         check(record, f"records[{i}]")
-        measured = {f"accuracy_{which}": number(record["accuracy"].get(which)) for which in ACCURACIES}
+        measured = {which: number(record["accuracy"].get(which)) for which in ACCURACIES}
         costs = {key: number(record.get(key)) for key in ("synops_per_image", "energy_uJ", "ann_energy_uJ")}
         rows.append({
             "recipe": record["recipe"], "overrides": record.get("overrides") or {}, "params": record["params"], "steps": record["steps"],
@@ -63,15 +63,13 @@ def comparison(records: list[dict[str, Any]]) -> str:
         raise RecordError(f"comparison: got no records; must be at least one; {ADVICE}")
     rows = compare_rows(records)
     labels = names(records)
-    data = {(record.get("data") or {}).get("name") for record in records} - {None}
+    data = {(record.get("data") or {}).get("name") for record in records}
     title = f"{len(records)} runs compared" if len(records) > 1 else "One run"
-    if len(data) == 1:
+    if len(data) == 1 and None not in data:
         title += f" on {data.pop()}"
-    links = "".join(f'<a href="#run-{i}">{badge(i)}{esc(label)}</a>' for i, label in enumerate(labels, 1))
-    head = (
-        f'<header><p class="kicker">spikeloom · comparison</p><h1>{esc(title)}</h1>'
-        f'<nav aria-label="Runs">{links}</nav></header>'
-    )
+    own = "".join(f'<a href="#run-{i}" aria-label="Run {esc(label)}">{badge(i)}</a>' for i, label in enumerate(labels, 1))
+    links = f'<a href="#table">Results</a><a href="#charts">Side by side</a><a href="#differences">What differs</a><span>Runs {own}</span>'
+    head = f'<header><p class="kicker">spikeloom · comparison</p><h1>{esc(title)}</h1><nav aria-label="Contents">{links}</nav></header>'
     table = section("table", "Results", _table(rows, labels), intro=(
         "Our own measurements on the test set. Quote the validated column: last is where training ended, best is picked on the test set "
         "and so optimistic, saved is the stored weights evaluated again."
@@ -117,8 +115,6 @@ def _differences(records: list[dict[str, Any]], labels: list[str]) -> str:
     """Which settings are not the same in all runs: what the numbers above may be due to."""
     flat = [_flat(record) for record in records]
     keys = [key for key in dict.fromkeys(key for run in flat for key in run) if len({plain(run.get(key)) for run in flat}) > 1]
-    if len(records) < 2:
-        return ""
     if not keys:
         return section("differences", "What differs", note("All recorded settings are the same."))
     heads = "".join(f'<th scope="col">{badge(i)}</th>' for i in range(1, len(labels) + 1))
@@ -130,15 +126,14 @@ def _differences(records: list[dict[str, Any]], labels: list[str]) -> str:
 
 
 def _flat(record: dict[str, Any]) -> dict[str, Any]:
-    named = {key: record[key] for key in ("recipe", "neuron", "encoder", "steps", "params", "seed") if key in record}
-    for group in ("overrides", "data", "training", "versions", "machine"):
+    named = {key: record[key] for key in ("recipe", "neuron", "encoder", "augment", "steps", "params", "seed") if key in record}
+    for group in ("overrides", "network", "data", "training", "versions", "machine"):
         named |= {f"{group}.{key}": value for key, value in (record.get(group) or {}).items()}
     return named
 
 
 def _run(record: dict[str, Any], index: int, label: str) -> str:
-    title = record.get("title") or label
-    return (
-        f'<details class="run" id="run-{index}" open><summary><h2>{badge(index)}{esc(title)}</h2></summary>{summary(record)}'
-        f'{sections(record, f"run-{index}-")}</details>'
-    )
+    title = f'<p class="title">{esc(record["title"])}</p>' if record.get("title") else ""
+    head = f'<summary><h2>{badge(index)}{esc(label)}</h2></summary>{title}{summary(record)}'
+    return f'<details class="run" id="run-{index}" open>{head}{sections(record, f"run-{index}-")}</details>'
+

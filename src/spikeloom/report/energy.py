@@ -50,10 +50,9 @@ def operations(record: dict[str, Any], prefix: str) -> str:
     formula = record.get("energy_formula")
     parts = [f'<p class="formula"><code>{esc(formula)}</code></p>'] if formula else []
     if price:
-        parts.append(
-            f"<p>Prices that this record's totals imply: {price.mac:.3g} pJ for a multiply-accumulate (MAC), {price.accumulate:.3g} pJ "
-            "for an accumulate (AC). Estimates count arithmetic only, not memory traffic.</p>"
-        )
+        costs = f"{price.mac:.3g} pJ for a multiply-accumulate (MAC), {price.accumulate:.3g} pJ for an accumulate (AC)"
+        text = f"Prices that the record's totals imply: {costs}. The estimate counts arithmetic only, not memory traffic."
+        parts.append(f'<p class="intro">{esc(text)}</p>')
         parts += [charts(_totals(record, price, prefix)), charts(_per_layer(rows, price, prefix), _counts(rows, prefix))]
     else:
         parts.append(note("The record holds no operations with energies; the energy charts are left out."))
@@ -81,12 +80,7 @@ def _totals(record: dict[str, Any], price: Prices, prefix: str) -> str:
         axes.set_xlabel("µJ per image")
         legend(axes, 2)
 
-    if not spiking or not dense:
-        compared = ""
-    elif spiking <= dense:
-        compared = f", {dense / spiking:.3g} times less than with ReLU ({energy(dense)})"
-    else:
-        compared = f", {spiking / dense:.3g} times more than with ReLU ({energy(dense)})"
+    compared = f", {100 * spiking / dense:.3g}% of the {energy(dense)} with ReLU" if dense else ""
     text = f"Energy of one image. {energy(spiking)} estimated{compared}; {energy(analog)} of it are multiplications on analog input."
     return chart(f"{prefix}energy-total", text, draw, 190)
 

@@ -25,13 +25,10 @@ def learning(record: dict[str, Any], prefix: str) -> str:
     """The section with both curves and the accuracy per time step, or one line for what the record does not hold."""
     epochs = record.get("epochs") or []
     parts = [_accuracy(record, epochs, prefix), _loss(epochs, prefix), _by_step(record, prefix)]
-    notes = [
-        note(text)
-        for part, text in zip(parts, ("accuracy per epoch", "loss per epoch", "accuracy per time step"), strict=True)
-        if not part
-        for text in [f"The record holds no {text}; that chart is left out."]
-    ]
-    return section(f"{prefix}learning", "Learning", charts(*parts), *notes)
+    shown = zip(("accuracy per epoch", "loss per epoch", "accuracy per time step"), parts, strict=True)
+    missing = [name for name, part in shown if not part]
+    left_out = note(f"The record holds no {', no '.join(missing)}: left out.") if missing else ""
+    return section(f"{prefix}learning", "Learning", charts(*parts), left_out)
 
 
 def known(values: list[float]) -> bool:
@@ -55,14 +52,10 @@ def _curves(axes: Axes, epochs: list[dict[str, Any]], measure: str) -> None:
 
 
 def picked(record: dict[str, Any]) -> int | None:
-    """Position of the epoch with the highest validation accuracy, where it agrees with the record's `accuracy.validated`."""
-    epochs = record.get("epochs") or []
-    validation = [(value, -i) for i, value in enumerate(column(epochs, "val_accuracy")) if math.isfinite(value)]
-    if not validation:
-        return None
-    best = -max(validation)[1]
-    ours, recorded = number(epochs[best].get("test_accuracy")), number(record["accuracy"].get("validated"))
-    return best if ours is not None and recorded is not None and math.isclose(ours, recorded, abs_tol=1e-6) else None
+    """Position of the epoch that validation picked, if the record says so and has a test accuracy for it."""
+    place, epochs = record.get("picked_epoch"), record.get("epochs") or []
+    known_place = isinstance(place, int) and 0 <= place < len(epochs)
+    return place if known_place and number(epochs[place].get("test_accuracy")) is not None else None
 
 
 def _accuracy(record: dict[str, Any], epochs: list[dict[str, Any]], prefix: str) -> str:
@@ -96,7 +89,8 @@ def _loss(epochs: list[dict[str, Any]], prefix: str) -> str:
     text = "Loss over the epochs."
     for split in splits:
         values = [value for value in column(epochs, f"{split}_loss") if math.isfinite(value)]
-        text += f" {SPLITS[split][0].capitalize()} loss goes from {values[0]:.3g} to {values[-1]:.3g}."
+        change = f"goes from {values[0]:.3g} to {values[-1]:.3g}" if len(values) > 1 else f"is {values[0]:.3g}"
+        text += f" {SPLITS[split][0].capitalize()} loss {change}."
     return chart(f"{prefix}loss-curve", text, lambda figure: _curves(figure.subplots(), epochs, "loss"))
 
 
@@ -119,6 +113,6 @@ def _by_step(record: dict[str, Any], prefix: str) -> str:
 
     text = (
         f"Test accuracy from the first t of {len(values)} time steps. One step gives {percent(values[0])}, all {len(values)} give "
-        f"{percent(values[-1])}; {steps_to(values)} {'is' if steps_to(values) == 1 else 'are'} enough for 99% of that."
+        f"{percent(values[-1])}; 99% of that is reached at t\u00a0=\u00a0{steps_to(values)}."
     )
     return chart(f"{prefix}accuracy-by-step", text, draw)

@@ -69,8 +69,8 @@ def duration(seconds: Any) -> str:
 
 def elide(name: str, length: int) -> str:
     """`name` cut in the middle to at most `length` characters."""
-    keep = length - 1
-    return name if len(name) <= length else f"{name[: keep // 2]}…{name[len(name) - (keep - keep // 2) :]}"
+    head = (length - 1) // 2
+    return name if len(name) <= length else f"{name[:head].rstrip('.')}…{name[head + 1 - length :].lstrip('.')}"
 
 
 def note(text: str) -> str:
@@ -126,7 +126,9 @@ def plain(value: Any) -> str:
         return ", ".join(f"{key} = {plain(item)}" for key, item in value.items()) or "none"
     if isinstance(value, list | tuple):
         return ", ".join(map(plain, value)) or "none"
-    return {None: "none", True: "yes", False: "no"}.get(value, str(value)) if value is None or isinstance(value, bool) else str(value)
+    if value is None or isinstance(value, bool):
+        return {None: "none", True: "yes", False: "no"}[value]
+    return str(value)
 
 
 def document(title: str, body: str, script: str = "") -> str:

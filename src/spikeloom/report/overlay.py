@@ -44,31 +44,33 @@ def overlays(records: list[dict[str, Any]], rows: list[dict[str, Any]], labels: 
         "rates": _rates(records),
     }
     missing = [name for name, figure in figures.items() if not figure]
-    left_out = note(f"No run recorded: {', '.join(missing)}; those charts are left out.") if missing else ""
+    left_out = note(f"No run recorded {', '.join(missing)}: left out.") if missing else ""
     return section("charts", "Side by side", f'<ul class="key" aria-label="Key">{key}</ul>', charts(*figures.values()), left_out)
 
 
 def _mark_ends(axes: Axes, ends: list[tuple[int, float, float]]) -> None:
     """Each line's letter beside its last point, moved apart where the lines end close together."""
     low, high = axes.get_ylim()
-    places = spread([y for _, _, y in ends], (high - low) * 0.065)
-    for (index, x, _), place in zip(ends, places, strict=True):
-        text = letter(index)
-        axes.annotate(text, (x, place), (7, 0), textcoords="offset points", va="center", weight="bold", color=look(index)["color"])
+    for column_x in {x for _, x, _ in ends}:
+        here = [(index, y) for index, x, y in ends if x == column_x]
+        for (index, _), place in zip(here, spread([y for _, y in here], (high - low) * 0.065), strict=True):
+            words = {"va": "center", "weight": "bold", "color": look(index)["color"], "annotation_clip": False}
+            axes.annotate(letter(index), (column_x, place), (7, 0), textcoords="offset points", **words)
 
 
 def _bars(rows: list[dict[str, Any]]) -> str:
-    accuracy, spent, dense = (column(rows, key) for key in ("accuracy_validated", "energy_uJ", "ann_energy_uJ"))
-    if not known(accuracy):
+    which = next((name for name in ("validated", "test", "last") if known(column(rows, name))), None)
+    if which is None:
         return ""
+    accuracy, spent, dense = (column(rows, key) for key in (which, "energy_uJ", "ann_energy_uJ"))
 
     def draw(figure: Figure) -> None:
         left, right = figure.subplots(1, 2, sharey=True)
         for i, (value, cost) in enumerate(zip(accuracy, spent, strict=True), 1):
             _bar(left, i, value, percent(value, 1))
             _bar(right, i, cost, energy(cost))
-        right.plot(dense, range(1, len(rows) + 1), "|", ms=24, mew=2, color=LIGHT["muted"])
-        left.set_title("validated accuracy")
+        right.barh([i + 0.36 for i in range(1, len(rows) + 1)], dense, height=0.16, color=LIGHT["relu"])
+        left.set_title(f"accuracy ({which})")
         right.set_title("energy per image, µJ")
         for axes in (left, right):
             axes.set_yticks(range(1, len(rows) + 1), list(map(letter, range(1, len(rows) + 1))))
@@ -78,6 +80,7 @@ def _bars(rows: list[dict[str, Any]]) -> str:
             axes.margins(x=0.3)
         left.set_xlim(0, 1.3)
         left.set_xticks((0, 0.5, 1))
+        left.spines["bottom"].set_bounds(0, 1)
         percent_axis(left, "x")
 
     text = "Accuracy with its energy."
@@ -85,13 +88,13 @@ def _bars(rows: list[dict[str, Any]]) -> str:
     text += f" The most accurate run is {letter(ranked[0][1] + 1)} ({percent(-ranked[0][0])})"
     cheap = sorted((cost, i) for i, cost in enumerate(spent) if math.isfinite(cost))
     text += f"; the cheapest is {letter(cheap[0][1] + 1)} ({energy(cheap[0][0])} per image)." if cheap else "."
-    text += " Grey strokes: the same network with ReLU." if known(dense) else ""
-    return chart("accuracy-energy", text, draw, 72 + 38 * max(len(rows), 2))
+    text += " Grey bars: the same network with ReLU." if known(dense) else ""
+    return chart("accuracy-energy", text, draw, max(210, 72 + 38 * len(rows)))
 
 
 def _bar(axes: Axes, index: int, value: float, text: str) -> None:
     if math.isfinite(value):
-        axes.barh(index, value, height=0.56, color=look(index)["color"])
+        axes.barh(index, value, height=0.5, color=look(index)["color"])
         axes.annotate(text, (value, index), (4, 0), textcoords="offset points", va="center", fontsize=10.5)
 
 

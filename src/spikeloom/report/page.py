@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from spikeloom.core.errors import RecordError, refusal
 from spikeloom.core.paper import Paper
 from spikeloom.report.activity import activity
 from spikeloom.report.energy import operations
 from spikeloom.report.learning import learning
 from spikeloom.report.markup import count, document, duration, energy, esc, note, percent, plain, section, settings, short, tiles
-from spikeloom.report.record import ADVICE, check, mean_rate, number, put, read
+from spikeloom.report.record import check, mean_rate, number, put, read
 from spikeloom.report.samples import samples
 
 # what the claim's tag says about its number; a recalled or reconstructed number is not printed
@@ -45,9 +45,9 @@ def write(folder: Path | str) -> Path:
 def summary(record: dict[str, Any]) -> str:
     """One sentence on what was run, and what was changed in the recipe."""
     data, epochs = record.get("data") or {}, len(record.get("epochs") or [])
-    neuron, name = record.get("neuron") or "A spiking network", data.get("name")
+    neuron, name = (record.get("neuron") or "a spiking network").partition("(")[0], data.get("name")
     text = f"<b>{esc(neuron)}</b>" + (f" on <b>{esc(name)}</b>" if name else "")
-    text += f", {esc(record['steps'])} time steps" + (f", {epochs} epochs" if epochs else "")
+    text += f", T = {esc(record['steps'])}" + (f", {epochs} epoch{'s' * (epochs > 1)}" if epochs else "")
     text += f", seed {esc(record['seed'])}" if "seed" in record else ""
     overrides = record.get("overrides") or {}
     chips = "".join(f"<li>{esc(key)} = {esc(plain(value))}</li>" for key, value in overrides.items())
@@ -100,7 +100,7 @@ def _claim(record: dict[str, Any]) -> str:
     elif value is None:
         shown, why = "no number", f"The paper gives none for this set-up (tag {tag})."
     else:
-        shown, why = percent(value), f"{VERIFIED[tag]} (tag {tag}). Not run here; schedule, data or size may differ from ours."
+        shown, why = percent(value), f"{VERIFIED[tag]} (tag {tag}). Its schedule, data or size may differ from ours."
     return (
         '<aside class="claim" aria-label="The paper\'s claim"><p class="kicker">The paper\'s claim, not our measurement</p>'
         f'<span class="value">{esc(shown)}</span><div><p>{esc(source)}</p><p>{esc(why)}</p></div></aside>'
@@ -108,23 +108,16 @@ def _claim(record: dict[str, Any]) -> str:
 
 
 def _setup(record: dict[str, Any], prefix: str) -> str:
-    basics = {key: record[key] for key in ("recipe", "overrides", "neuron", "encoder", "steps", "seed") if key in record}
-    tables = "".join(
-        settings(record[key], caption)
-        for key, caption in (("training", "Training"), ("data", "Data"), ("versions", "Versions"), ("machine", "Machine"))
-        if record.get(key)
-    )
+    basics = {key: record[key] for key in ("recipe", "overrides", "neuron", "encoder", "augment", "steps", "seed") if key in record}
+    groups = ("network", "training", "data", "versions", "machine")
+    tables = "".join(settings(record[group], group.capitalize()) for group in groups if record.get(group))
     return section(f"{prefix}setup", "Set-up", f'<div class="columns">{settings(basics, "Run")}{tables}</div>')
 
 
 def _cite(record: dict[str, Any], prefix: str) -> str:
     if not record.get("paper"):
         return section(f"{prefix}cite", "Cite", note("The record names no paper."))
-    fields = ("key", "title", "authors", "venue", "year", "url")
-    try:
-        paper = Paper(**{key: value for key, value in record["paper"].items() if key in fields})
-    except TypeError:
-        raise RecordError(refusal("paper", sorted(record["paper"]), f"an object with {', '.join(fields)}", ADVICE)) from None
+    paper = Paper(**{field.name: record["paper"].get(field.name) or "" for field in fields(Paper)})
     where = f"{esc(paper.authors.replace(' and ', '; '))} ({esc(paper.year)}). {esc(paper.title)}. <i>{esc(paper.venue)}</i>."
     link = f' <a href="{esc(paper.url)}">{esc(paper.url)}</a>' if paper.url.startswith(("https://", "http://")) else ""
     return section(f"{prefix}cite", "Cite", f"<p>{where}{link}</p><pre>{esc(paper.bibtex())}</pre>")

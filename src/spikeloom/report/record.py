@@ -6,6 +6,7 @@ import json
 import math
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,17 @@ SCHEMA = 1
 ADVICE = "make one with `spikeloom train RECIPE --out DIR`"
 
 _REQUIRED = ("recipe", "params", "steps", "accuracy")
-_OBJECTS = ("accuracy", "overrides", "paper", "claim", "versions", "machine", "data", "training")
+_OBJECTS = {
+    "accuracy": (),
+    "overrides": (),
+    "network": (),
+    "paper": ("key", "title", "authors", "venue", "year"),
+    "claim": (),
+    "versions": (),
+    "machine": (),
+    "data": (),
+    "training": (),
+}
 _LISTS = {
     "epochs": ("epoch",),
     "layers": ("name", "neurons", "rate", "silent", "saturated", "dormant"),
@@ -43,7 +54,7 @@ def read(folder: Path | str) -> dict[str, Any]:
 
 
 def check(record: Any, name: str) -> dict[str, Any]:
-    """`record` if it has this schema and the fields the pages rest on; RecordError otherwise. `name` is the file, or what to call it."""
+    """`record` if it has this schema and the fields the pages rest on, RecordError otherwise; `name` is what to call it."""
     if not isinstance(record, dict):
         raise RecordError(refusal(name, type(record).__name__, "a JSON object", ADVICE))
     schema = record.get("schema")
@@ -52,9 +63,9 @@ def check(record: Any, name: str) -> dict[str, Any]:
     if schema != SCHEMA or isinstance(schema, bool):
         raise RecordError(refusal(f"{name}: schema", schema, f"{SCHEMA}", ADVICE))
     _fields(record, _REQUIRED, name)
-    for key in _OBJECTS:
+    for key, keys in _OBJECTS.items():
         if record.get(key) is not None or key in _REQUIRED:
-            _fields(record[key], (), f"{name}: {key}")
+            _fields(record[key], keys, f"{name}: {key}")
     for key, keys in _LISTS.items():
         _entries(record, key, keys, f"{name}: ")
     for i, sample in enumerate(record.get("samples") or []):
@@ -70,7 +81,7 @@ def _entries(holder: dict[str, Any], key: str, keys: tuple[str, ...], where: str
         _fields(entry, keys, f"{where}{key}[{i}]")
 
 
-def _fields(entry: Any, keys: tuple[str, ...], what: str) -> None:
+def _fields(entry: Any, keys: Sequence[str], what: str) -> None:
     if not isinstance(entry, dict):
         raise RecordError(refusal(what, type(entry).__name__, "a JSON object", ADVICE))
     missing = [key for key in keys if key not in entry]

@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 
-from spikeloom.report.chart import chart, whole_steps
+from spikeloom.report.chart import chart, spread, whole_steps
 from spikeloom.report.markup import elide, esc, note, section
-from spikeloom.report.style import level_colours
+from spikeloom.report.style import LIGHT, SERIES, level_colours
 
 LAYERS, TRACES, MARKS = 4, 3, 1500  # most panels per chart, membranes per layer, spikes per panel
 _PICTURE = re.compile(r"data:image/(png|jpeg|gif|webp);base64,[A-Za-z0-9+/=\s]+")
@@ -28,8 +28,7 @@ def samples(record: dict[str, Any], prefix: str) -> str:
     rows = (_sample(sample, i, classes, prefix) for i, sample in enumerate(found, 1))
     levels = max(_levels(sample["layers"]) for sample in found)
     intro = "Images of the test set, the spikes of some neurons (one row each), and the membranes of those numbered at the left."
-    intro += f" The darker a mark or a line, the higher its level, 1 to {levels}." if levels > 1 else ""
-    intro += " Dashed: thresholds. Along a membrane's top edge: what the neuron emits."
+    intro += f" The stronger the contrast of a mark or a line, the higher its level, 1 to {levels}." if levels > 1 else ""
     return section(f"{prefix}samples", title, *rows, intro=intro)
 
 
@@ -43,7 +42,7 @@ def _sample(sample: dict[str, Any], index: int, classes: list[str], prefix: str)
     picture = f'<img src="{esc(image)}" alt="{esc(alt)}">' if _PICTURE.fullmatch(image) else note("No picture recorded.")
     left = len(sample["layers"]) - len(layers)
     hidden = note(f"{left} more recorded layers are not drawn.") if left else ""
-    words = f"<figcaption><b>{esc(label)}</b><br>predicted {esc(guess)}<br>{verdict}</figcaption>"
+    words = f"<figcaption>label <b>{esc(label)}</b><br>predicted {esc(guess)}<br>{verdict}</figcaption>"
     parts = _raster(layers, index, prefix), _membranes(layers, index, prefix)
     missing = "" if any(parts) else note("No spikes recorded for this image.")
     return f'<div class="sample"><figure class="picture">{picture}{words}</figure>{"".join(parts)}{missing}</div>{hidden}'
@@ -59,7 +58,7 @@ def _span(layer: dict[str, Any]) -> int:
 
 
 def _levels(layers: list[dict[str, Any]]) -> int:
-    emitted = (int(value) for layer in layers for _, _, value in layer["spikes"])
+    emitted = (round(abs(value)) for layer in layers for _, _, value in layer["spikes"])
     kept = (len(trace["threshold"]) for layer in layers for trace in layer["traces"])
     return max(*emitted, *kept, 1, 1)
 
@@ -77,7 +76,7 @@ def _raster(layers: list[dict[str, Any]], index: int, prefix: str) -> str:
         whole_steps(grid[-1, 0], "time step")
 
     rates = (f"{layer['name']} {sum(value for *_, value in layer['spikes']) / layer['neurons'] / steps:.2f}" for layer in layers)
-    text = f"Spikes of image {index}. Output per neuron and step: {', '.join(rates)}."
+    text = f"Spikes of image {index}. Mean output of the neurons shown: {', '.join(rates)}."
     if any(n < layer["neurons"] for n, layer in zip(shown, layers, strict=True)):
         text += " Busy layers are cut to their first neurons."
     return chart(f"{prefix}raster-{index}", text, draw, 60 + 112 * len(layers))
@@ -90,18 +89,28 @@ def _neurons_shown(layer: dict[str, Any]) -> int:
     return max(1, int(sorted(neuron for _, neuron, _ in layer["spikes"])[MARKS]))
 
 
+def _colour(value: float, levels: int) -> str:
+    """Of an emitted value: its level's blue, or one colour for all negative ones."""
+    return SERIES[1] if value < 0 else level_colours(levels)[min(max(round(value), 1), levels) - 1]
+
+
 def _raster_panel(axes: Axes, layer: dict[str, Any], neurons: int, steps: int, levels: int) -> None:
     thick = max(0.6, 0.72 * 84 / neurons)
-    for level, colour in enumerate(level_colours(levels), 1):
-        cells = [(step + 1, neuron) for step, neuron, value in layer["spikes"] if int(value) == level and neuron < neurons]
-        if cells:
-            ends = [point for step, neuron in cells for point in ((step - 0.4, neuron), (step + 0.4, neuron))]
-            path = Path(ends, [Path.MOVETO, Path.LINETO] * len(cells))
-            axes.add_patch(PathPatch(path, fill=False, edgecolor=colour, linewidth=thick, capstyle="butt", snap=False))
+    cells: dict[str, list[tuple[float, int]]] = {}
+    for step, neuron, value in layer["spikes"]:
+        if value and neuron < neurons:
+            cells.setdefault(_colour(value, levels), []).extend(((step + 0.6, neuron), (step + 1.4, neuron)))
+    for colour, ends in cells.items():
+        path = Path(ends, [Path.MOVETO, Path.LINETO] * (len(ends) // 2))
+        axes.add_patch(PathPatch(path, fill=False, edgecolor=colour, linewidth=thick, capstyle="butt", snap=False))
     axes.set_xlim(0.5, steps + 0.5)
     axes.set_ylim(neurons - 0.3, -0.7)
-    axes.set_yticks([trace["neuron"] for trace in layer["traces"][:TRACES] if trace["neuron"] < neurons])
+    axes.set_yticks([])
     axes.grid(False)
+    numbered = [trace["neuron"] for trace in layer["traces"][:TRACES] if trace["neuron"] < neurons]
+    for neuron, place in zip(numbered, spread(numbered, 0.15 * neurons), strict=True):
+        at_left = {"transform": axes.get_yaxis_transform(), "ha": "right", "va": "center", "fontsize": 10, "color": LIGHT["muted"]}
+        axes.text(-0.015, place, str(neuron), **at_left)
     axes.set_title(f"{elide(layer['name'], 34)}, {neurons} neurons")
 
 
@@ -120,11 +129,15 @@ def _membranes(layers: list[dict[str, Any]], index: int, prefix: str) -> str:
             for place, (axes, trace) in enumerate(zip(row, layer["traces"], strict=False)):
                 _membrane_panel(axes, trace, layer["spikes"], levels)
                 name = f"neuron {trace['neuron']}"
-                axes.set_title(name if place else f"{elide(layer['name'], 48 // columns - 8)}, {name}")
+                axes.set_title(name if place else f"{elide(layer['name'], 56 // columns - 8)}, {name}")
         for axes in grid[-1]:
             whole_steps(axes, "time step")
 
-    text = f"Membranes of image {index}. One line and one dashed threshold per level." if levels > 1 else f"Membranes of image {index}."
+    text = f"Membranes of image {index}. " + (
+        "One line and one dashed threshold per level; along the top: the level emitted."
+        if levels > 1
+        else "The threshold is dashed; along the top: the spikes."
+    )
     return chart(f"{prefix}membranes-{index}", text, draw, 60 + 112 * len(traced))
 
 
@@ -142,7 +155,7 @@ def _membrane_panel(axes: Axes, trace: dict[str, Any], spikes: list[list[int]], 
             if levels > 1 and len(steps) <= 12:
                 axes.text(step + 1, 0.98, f"{value:g}", transform=top, ha="center", va="top", fontsize=10.5, weight="bold")
             else:
-                axes.plot(step + 1, 0.92, "|", color=colours[min(int(value), levels) - 1], ms=8, mew=1.8, transform=top)
+                axes.plot(step + 1, 0.92, "|", color=_colour(value, levels), ms=8, mew=1.8, transform=top)
     axes.margins(y=0.22)
     axes.set_xlim(0.5, len(steps) + 0.5)
     axes.locator_params(axis="y", nbins=4)

@@ -1,7 +1,7 @@
 """Colours and the style sheet. A chart is drawn in the light colours; each becomes a CSS variable, so dark mode costs nothing.
 
-Series: the eight-colour set of Okabe and Ito (2008), chosen to stay apart for all common forms of colour blindness; levels: one blue ramp,
-ordered by lightness.
+Series: after the set of Okabe and Ito (2008), which stays apart for all common forms of colour blindness, darker where white letters stand
+on it; levels: one blue ramp, ordered by lightness.
 """
 
 # name: (light, dark); light values are unique, because the charts are recoloured by value
@@ -19,8 +19,8 @@ COLOURS = {
     "s2": ("#d55e00", "#f28a42"),
     "s3": ("#009e73", "#2fc79c"),
     "s4": ("#b85c93", "#e59cc6"),
-    "s5": ("#c98a00", "#f0bd4d"),
-    "s6": ("#4c9ed0", "#8fcff5"),
+    "s5": ("#a87400", "#f0bd4d"),
+    "s6": ("#3d8fc4", "#8fcff5"),
     "l1": ("#8dbfe3", "#2b5f8f"),
     "l2": ("#569fd3", "#3a80bd"),
     "l3": ("#2379b8", "#5aa5e2"),
@@ -66,7 +66,7 @@ section{border-top:1px solid var(--rule);margin-top:2.75rem;padding-top:1.5rem;s
 .lead{font-size:1.08rem;color:var(--muted);overflow-wrap:anywhere}
 .lead b{color:var(--ink);font-weight:600}
 .intro,.note{color:var(--muted)}
-.note{font-size:.9rem;border-left:3px solid var(--rule);padding-left:.75rem}
+.note{font-size:.9rem;border-left:3px solid var(--rule);padding-left:.75rem;margin-top:.6rem}
 nav{display:flex;flex-wrap:wrap;gap:.25rem 1.25rem;font-size:.92rem;margin-top:1.1rem}
 nav a{text-decoration:none}
 nav a:hover{text-decoration:underline}
@@ -85,6 +85,7 @@ dd{margin:0}
 .claim{border:1px dashed var(--axis);border-radius:6px;padding:1rem 1.25rem;display:grid;grid-template-columns:minmax(8rem,auto) 1fr;
 gap:.2rem 1.75rem;align-items:center}
 .claim .kicker{grid-column:1/-1}
+.claim .kicker{font-size:.75rem}
 .claim .value{font:italic 400 1.5rem/1.2 var(--serif);color:var(--muted)}
 .claim p{font-size:.9rem;color:var(--muted);margin:0}
 .failure{background:var(--panel);border-left:4px solid var(--warn);border-radius:0 6px 6px 0;padding:.9rem 1.2rem;margin:1.25rem 0}
@@ -109,9 +110,11 @@ background:#000;display:block}
 .scroll:focus-visible{outline:2px solid var(--s1);outline-offset:2px}
 table{border-collapse:collapse;font-size:.88rem;line-height:1.4;font-variant-numeric:tabular-nums;width:100%}
 caption{text-align:left;color:var(--muted);font-size:.88rem;padding-bottom:.4rem}
-th,td{text-align:left;padding:.4rem .9rem .4rem 0;border-bottom:1px solid var(--grid);vertical-align:top}
+th,td{text-align:left;padding:.4rem .8rem .4rem 0;border-bottom:1px solid var(--grid);vertical-align:top}
 th{font-weight:600;border-bottom-color:var(--axis);white-space:nowrap}
 tbody th{border-bottom-color:var(--grid);font-weight:500;white-space:normal}
+.results th:first-child{min-width:9.5rem}
+.results tbody th{position:sticky;left:0;background:var(--page)}
 .number{text-align:right;white-space:nowrap}
 th button{all:unset;cursor:pointer;font-weight:600}
 th button:hover,th button:focus-visible{color:var(--s1);text-decoration:underline}
@@ -128,6 +131,7 @@ summary:hover{color:var(--ink)}
 .run{border-top:2px solid var(--ink);margin-top:3.5rem;padding-top:1rem;scroll-margin-top:1rem}
 .run>summary{color:var(--ink);list-style-position:outside}
 .run>summary h2{display:inline;font-size:1.7rem}
+.title{font:600 1.15rem/1.4 var(--serif);margin:.6rem 0 .3rem}
 .run>section:first-of-type{border-top:0;margin-top:.5rem}
 .badge{display:inline-block;min-width:1.5em;text-align:center;border-radius:4px;color:var(--page);font:600 .85em/1.5 var(--sans);
 padding:0 .3em;margin-right:.45em}

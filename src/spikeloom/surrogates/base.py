@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from spikeloom.core.errors import ParameterError, refusal
-from spikeloom.core.params import Param, declared, nearest
 from spikeloom.core.paper import Paper
+from spikeloom.core.params import Param, declared, nearest
 
 
 class Surrogate:

@@ -15,7 +15,7 @@ class Triangle(Surrogate):
     a = Param(1.0, low=0, low_open=True, doc="sharpness; the window's half width is 2/sqrt(a)")
 
     def derivative(self, z: Tensor) -> Tensor:
-        return relu(self.a**0.5 / 2 - (self.a / 4) * z.abs())
+        return relu(self.half_support - z.abs()) * (self.a / 4)
 
     def primitive(self, z: Tensor) -> Tensor:
         c = z.clamp(-self.half_support, self.half_support)

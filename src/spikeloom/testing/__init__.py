@@ -42,9 +42,9 @@ def hold(name: str, neuron_class: type[Neuron], unsupported: Mapping[str, str] |
     Raises: AssertionError with a sentence that says what failed; KeyError for a contract that does not exist.
     """
     excused = {contract: why for (cls, contract), why in UNSUPPORTED.items() if cls == neuron_class.__name__} | dict(unsupported or {})
-    title = f"{neuron_class.__name__}, contract {name!r}"
+    title, contract = f"{neuron_class.__name__}, contract {name!r}", dict(contracts)[name]
     try:
-        dict(contracts)[name](neuron_class, options)
+        contract(neuron_class, options)
     except AssertionError as broken:
         if name not in excused:
             raise AssertionError(f"{title}: {broken}") from broken

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -68,7 +67,7 @@ def near(got: Tensor, expected: Tensor, what: str, *, relative: float = 0.0, abs
     if excess.numel() and excess.max() > 0:
         where = tuple(torch.unravel_index(excess.argmax(), excess.shape))
         raise AssertionError(
-            f"{what}: off by {error[where].item():.3g}, first worst {got[where].item():.12g} instead of {expected[where].item():.12g}"
+            f"{what}: off by {error[where].item():.3g}, worst {got[where].item():.12g} instead of {expected[where].item():.12g}"
         )
 
 
@@ -80,8 +79,3 @@ def spread(neuron: Neuron, factors: Tensor) -> Neuron:
                 wide = value.detach() * factors.to(value)
                 table[name] = torch.nn.Parameter(wide) if table is neuron._parameters else wide
     return neuron
-
-
-def learnable(neuron_class: type[Neuron], options: Mapping[str, Any], **more: Any) -> Neuron:
-    """A neuron of the class with every declared parameter learnable."""
-    return neuron_class(**{**options, **more, "learnable": tuple(neuron_class.params)})

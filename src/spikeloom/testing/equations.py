@@ -21,11 +21,12 @@ def hand_trace(neuron_class: type[Neuron], options: Mapping[str, Any]) -> None:
         with precision(dtype):
             neuron = neuron_class(**trace["options"])
             x = torch.tensor(trace["x"]).view(-1, 1)
-            spikes, membrane = torch.tensor(trace["spikes"], dtype=dtype).view(-1, 1), torch.tensor(trace["membrane"], dtype=dtype)
+            spikes = torch.tensor(trace["spikes"], dtype=dtype).view(-1, 1)
+            membrane = torch.tensor(trace["membrane"]).view(len(x), -1)
             seen = neuron.trace(x)
             same(neuron.run(x)[0], spikes, f"spikes of the hand trace in {dtype}")
             same(seen["spikes"], spikes, f"spikes of the hand trace in {dtype}, reference loop")
-            near(seen["membrane"].view(len(x), -1), membrane.view(len(x), -1), f"membranes of the hand trace in {dtype}", absolute=tolerance)
+            near(seen["membrane"].view(len(x), -1), membrane, f"membranes of the hand trace in {dtype}", absolute=tolerance)
 
 
 def reductions(neuron_class: type[Neuron], options: Mapping[str, Any]) -> None:
@@ -36,7 +37,7 @@ def reductions(neuron_class: type[Neuron], options: Mapping[str, Any]) -> None:
             with precision(torch.float64):
                 one = neuron_class(**{"reset": reset, **own})
                 two = neurons.known[other](**{"reset": reset, **theirs})
-                for shape in ((7, 3), (6, 2, 5), (5, 2, 3, 2, 2)):
+                for shape in ((7, 50), (6, 10, 5), (5, 4, 3, 2, 2)):
                     x = drive(one, *shape)
                     pulls = []
                     for neuron in (one, two):

@@ -7,10 +7,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.gradcheck import GradcheckError, gradcheck
 
 from spikeloom import engine
 from spikeloom.neurons import Neuron
-from spikeloom.testing.drive import choices, drive, learnable, near, noise, precision, spread
+from spikeloom.surrogates import Sigmoid
+from spikeloom.testing.drive import choices, drive, near, noise, precision, spread
 
 
 def smooth_gradients(neuron_class: type[Neuron], options: Mapping[str, Any]) -> None:
@@ -24,8 +26,8 @@ def smooth_gradients(neuron_class: type[Neuron], options: Mapping[str, Any]) -> 
             return spikes, *after
 
         try:
-            torch.autograd.gradcheck(run, (x, *state, *neuron.parameters()), eps=1e-6, atol=1e-6, rtol=1e-5)
-        except torch.autograd.gradcheck.GradcheckError as error:
+            gradcheck(run, (x, *state, *neuron.parameters()), eps=1e-6, atol=1e-6, rtol=1e-5)
+        except GradcheckError as error:
             named = ["x", *neuron.states, *(name for name, _ in neuron.named_parameters())]
             raise AssertionError(f"gradcheck with reset={neuron.reset!r}, inputs {named}: {error}") from error
 
@@ -35,7 +37,7 @@ def detached_gradients(neuron_class: type[Neuron], options: Mapping[str, Any]) -
     for neuron, x in _smooth(neuron_class, options, "detached"):
         weights = noise(*x.shape, seed=3)
         tensors = {"x": x.requires_grad_(), **dict(neuron.named_parameters())}
-        pulled = torch.autograd.grad((neuron.run(x)[0] * weights).sum(), list(tensors.values()))
+        pulled = torch.autograd.grad((neuron.run(x)[0] * weights).sum(), list(tensors.values()), materialize_grads=True)
         expected = _differences(_frozen(neuron, x, weights), list(tensors.values()))
         for name, got, value in zip(tensors, pulled, expected, strict=True):
             near(got, value, f"gradient of {name}, reset={neuron.reset!r} detached", relative=1e-6, absolute=1e-7)
@@ -49,20 +51,24 @@ def per_channel_gradients(neuron_class: type[Neuron], options: Mapping[str, Any]
             return
         weights = noise(*x.shape, seed=3)
         names, values = zip(*neuron.named_parameters(), strict=True)
-        pulled = torch.autograd.grad((neuron.run(x)[0] * weights).sum(), values)
+        pulled = torch.autograd.grad((neuron.run(x)[0] * weights).sum(), values, materialize_grads=True)
         expected = _differences(lambda n=neuron, x=x, w=weights: (n.run(x)[0] * w).sum(), values)
         for name, got, value in zip(names, pulled, expected, strict=True):
             near(got, value, f"gradient of {name} per channel, reset={neuron.reset!r}", relative=1e-6, absolute=1e-7)
 
 
 def _smooth(neuron_class: type[Neuron], options: Mapping[str, Any], reset_gradient: str) -> Iterator[tuple[Neuron, Tensor]]:
-    """A smooth neuron for either reset, all parameters learnable, with an input `[T=4, B=2, C=3]` that drives it."""
+    """A smooth neuron for either reset, all parameters learnable, with an input `[T=4, B=2, C=3]` that drives it.
+
+    It fires by a sigmoid as wide as the input, so that gradient flows through every step.
+    """
     if not choices(neuron_class, "fires", "smooth") or not choices(neuron_class, "reset_gradient", reset_gradient):
         return
     for reset in choices(neuron_class, "reset", "zero", "subtract"):
         with precision(torch.float64):
             x = drive(neuron_class(**{**options, "reset": reset}), 4, 2, 3)
-            yield learnable(neuron_class, options, reset=reset, reset_gradient=reset_gradient, fires="smooth"), x
+            smooth = {"reset": reset, "reset_gradient": reset_gradient, "fires": "smooth", "surrogate": Sigmoid(a=x.std().item())}
+            yield neuron_class(**{**options, **smooth, "learnable": tuple(neuron_class.params)}), x
 
 
 def _frozen(neuron: Neuron, x: Tensor, weights: Tensor) -> Callable[[], Tensor]:

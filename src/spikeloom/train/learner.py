@@ -45,7 +45,8 @@ class Learner(lightning.LightningModule):
     def prepare(self, images: Tensor) -> Tensor:
         """uint8 images as the encoder wants them: in [0, 1], or standardised."""
         raw = self.snn.encoder is not None and self.snn.encoder.domain == "raw"
-        return images.float().div_(255) if raw else normalise(images, self.mean, self.std)
+        scaled = normalise(images) if raw else normalise(images, self.mean, self.std)
+        return scaled.to(next(self.snn.parameters()).dtype)
 
     def forward(self, images: Tensor) -> Tensor:
         """Output of every step `[T, B, classes]` for uint8 images `[B, C, H, W]`, in float32."""
@@ -83,6 +84,9 @@ class Learner(lightning.LightningModule):
         self._measure(("val", "test")[dataloader_idx], self.loss(outputs, batch[1]), outputs, batch[1])
 
     def on_train_epoch_end(self) -> None:
+        broken = self._broken_weights()
+        if broken:  # a neuron whose membrane is NaN is silent, so the loss may not tell
+            raise SpikeloomError(f"training: at the end of epoch {self.current_epoch}; {broken}")
         row: dict[str, Any] = {"epoch": self.current_epoch}
         for name, meter in self.meters.items():
             row[name] = round(float(meter.compute()), 6)
@@ -105,10 +109,10 @@ class Learner(lightning.LightningModule):
         self.meters[f"{split}_accuracy"].update(outputs.detach().mean(0).argmax(1), labels)
 
     def _culprit(self, images: Tensor) -> str:
-        """Names the first parameter or layer output that is not finite."""
-        for name, parameter in self.snn.net.named_parameters():
-            if not torch.isfinite(parameter).all():
-                return f"the weights of layer {name.rpartition('.')[0]!r} are not finite; lower the learning rate or clip the gradient"
+        """Names the first layer whose weights or output are not finite."""
+        broken = self._broken_weights()
+        if broken:
+            return broken
         found: list[str] = []
 
         def watch(name: str) -> Any:
@@ -124,3 +128,9 @@ class Learner(lightning.LightningModule):
         for handle in handles:
             handle.remove()
         return f"first in the output of layer {found[0]!r}" if found else "every layer's output is finite: the loss itself overflows"
+
+    def _broken_weights(self) -> str:
+        for name, parameter in self.snn.net.named_parameters():
+            if not torch.isfinite(parameter).all():
+                return f"the weights of layer {name.rpartition('.')[0]!r} are not finite; lower the learning rate or clip the gradient"
+        return ""

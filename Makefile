@@ -1,0 +1,36 @@
+# make demo: train four methods on scikit-learn's digits, compare them, write the report.
+# make test: lint, layers, types, tests.       make docs: the documentation, into site/.
+# TORCH=... passes options to the call that installs torch, e.g. TORCH="--index-url https://download.pytorch.org/whl/cpu".
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+TORCH ?=
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+READY := .venv/.installed
+
+.PHONY: demo test lint docs clean
+.DEFAULT_GOAL := demo
+
+demo: $(READY)
+	$(BIN)/spikeloom demo --out runs/demo
+	@echo "report: runs/demo/report.html   table: runs/demo/compare.json"
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+	$(BIN)/pyright
+
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir site
+
+clean:
+	rm -rf .venv site runs/demo
+
+$(READY): constraints.txt pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(PIP) install -c constraints.txt $(TORCH) $$(grep '^torch==' constraints.txt)
+	$(PIP) install -c constraints.txt -e '.[dev]'
+	touch $@

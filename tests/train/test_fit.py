@@ -1,0 +1,131 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from spikeloom import recipes
+from spikeloom.core.errors import RecordError, SpikeloomError
+from spikeloom.train import record
+from spikeloom.train.checkpoint import SafeCheckpointIO
+from spikeloom.train.evaluate import evaluate
+from spikeloom.train.fit import fit
+from spikeloom.train.keeper import picked_epoch
+
+TINY = {"epochs": 2, "steps": 3}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> tuple[Path, dict]:
+    out = tmp_path_factory.mktemp("run")
+    return out, fit(recipes.load("stbp-digits", TINY), out, overrides=TINY)
+
+
+def test_the_record_says_what_was_run_and_what_came_out(trained):
+    out, found = trained
+    assert record.read(out) == record.plain(found)
+    assert (found["schema"], found["recipe"], found["overrides"], found["steps"], found["seed"]) == (1, "stbp-digits", TINY, 3, 0)
+    # 10 + 9 * 32 and so on, by hand: conv 32*9+32, conv 32*32*9+32, 128 -> 128, 128 -> 10
+    assert found["params"] == (9 * 32 + 32) + (32 * 32 * 9 + 32) + (128 * 128 + 128) + (128 * 10 + 10)
+    accuracy, epochs = found["accuracy"], found["epochs"]
+    assert len(epochs) == 2
+    assert accuracy["last"] == epochs[-1]["test_accuracy"]
+    assert accuracy["best"] == max(row["test_accuracy"] for row in epochs)
+    assert accuracy["validated"] == epochs[found["picked_epoch"]]["test_accuracy"]
+    # the saved weights, loaded and evaluated again, are the epoch that was picked
+    assert accuracy["test"] == pytest.approx(accuracy["validated"], abs=1e-6)
+    assert accuracy["test"] == found["accuracy_by_step"][-1]
+    assert len(found["accuracy_by_step"]) == 3
+    assert [row["name"] for row in found["layers"]] == ["neuron1", "neuron2", "neuron3", "neuron4"]
+    assert found["synops_per_image"] > 0 and 0 < found["energy_uJ"] and found["ann_energy_uJ"] > 0
+    assert found["data"] | {"fingerprint": ""} == {
+        "name": "digits", "train": 1293, "validation": 144, "test": 360, "classes": list("0123456789"), "fingerprint": "",
+    }  # fmt: skip
+    assert len(found["samples"]) == 3
+
+
+def test_evaluating_the_saved_weights_gives_the_recorded_accuracy(trained):
+    out, found = trained
+    again = evaluate(recipes.load("stbp-digits", TINY), out / "weights.safetensors")
+    for key in ("accuracy_by_step", "layers", "operations", "synops_per_image", "energy_uJ", "params"):
+        assert again[key] == found[key]
+
+
+def test_a_folder_that_holds_a_run_is_not_overwritten(trained):
+    out, _ = trained
+    with pytest.raises(RecordError, match="holds a run already; add --resume"):
+        fit(recipes.load("stbp-digits", TINY), out)
+    with pytest.raises(RecordError, match=r"holds another run \(steps differ\)"):
+        fit(recipes.load("stbp-digits", {**TINY, "steps": 4}), out, resume="allowed")
+
+
+def test_resuming_a_finished_run_changes_nothing(trained):
+    out, found = trained
+    before = (out / "weights-last.safetensors").read_bytes()
+    again = fit(recipes.load("stbp-digits", TINY), out, resume="allowed", overrides=TINY)
+    assert (out / "weights-last.safetensors").read_bytes() == before
+    assert again["epochs"] == found["epochs"]
+    assert again["accuracy"] == found["accuracy"]
+
+
+def _built_with(monkeypatch, damage) -> None:
+    """Have `fit` damage the network that it builds."""
+    from spikeloom.train import fit as module
+
+    build = module.build
+
+    def damaged(run):
+        snn = build(run)
+        damage(snn.net)
+        return snn
+
+    monkeypatch.setattr(module, "build", damaged)
+
+
+def test_a_loss_that_becomes_nan_stops_with_the_layers_name(tmp_path, monkeypatch):
+    _built_with(monkeypatch, lambda net: net[8].register_forward_hook(lambda layer, inputs, output: output * float("nan")))
+    with pytest.raises(SpikeloomError, match="the loss is nan at epoch 0, batch 0; first in the output of layer '8'"):
+        fit(recipes.load("mlf-dsresnet-digits", {"steps": 1, "epochs": 1}), tmp_path / "run")
+
+
+def test_a_rate_that_breaks_the_weights_stops_with_the_layers_name(tmp_path):
+    with pytest.raises(SpikeloomError, match=r"the loss is \w+ at epoch 0, batch \d+; .*layer '[\w.]+'"):
+        fit(recipes.load("mlf-dsresnet-digits", {"lr": 1e38, "warmup": 0, "steps": 1, "epochs": 1}), tmp_path / "run")
+
+
+def test_broken_weights_behind_silent_neurons_stop_the_run_before_anything_is_kept(tmp_path, monkeypatch):
+    # a neuron whose membrane is NaN is silent: the loss stays finite
+    _built_with(monkeypatch, lambda net: nn.init.constant_(net.conv2.weight, float("nan")))
+    with pytest.raises(SpikeloomError, match="at the end of epoch 0; the weights of layer 'conv[12]' are not finite"):
+        fit(recipes.load("stbp-digits", {"steps": 1, "epochs": 1}), tmp_path / "run")
+    assert not (tmp_path / "run" / "record.json").exists()
+
+
+def test_checkpoints_are_plain_data_and_refuse_anything_else(tmp_path):
+    file, state = tmp_path / "c.safetensors", {"a": torch.arange(3), 4: [1, (2.5, None)], "text": "x", "nested": {"b": torch.ones(2, 2)}}
+    SafeCheckpointIO().save_checkpoint(state, file)
+    back = SafeCheckpointIO().load_checkpoint(file)
+    assert torch.equal(back["a"], state["a"]) and torch.equal(back["nested"]["b"], state["nested"]["b"])
+    assert back[4] == [1, (2.5, None)] and back["text"] == "x"
+    assert [p.name for p in tmp_path.iterdir()] == ["c.safetensors"]
+    with pytest.raises(RecordError, match=r"checkpoint.model is a Linear, which is not plain data"):
+        SafeCheckpointIO().save_checkpoint({"model": nn.Linear(1, 1)}, file)
+    file.write_bytes(b"broken")
+    with pytest.raises(RecordError, match="cannot be read"):
+        SafeCheckpointIO().load_checkpoint(file)
+
+
+def test_the_first_of_the_best_validated_epochs_is_picked():
+    assert picked_epoch([{"val_accuracy": a} for a in (0.1, 0.7, 0.5, 0.7)]) == 1
+
+
+def test_records_that_cannot_be_read_are_refused_by_name(tmp_path):
+    with pytest.raises(RecordError, match=r"no such file; make one with `spikeloom train"):
+        record.read(tmp_path)
+    (tmp_path / "record.json").write_text("{")
+    with pytest.raises(RecordError, match="not JSON"):
+        record.read(tmp_path)
+    (tmp_path / "record.json").write_text(json.dumps({"schema": 99}))
+    with pytest.raises(RecordError, match="schema 99; this version reads schema 1"):
+        record.read(tmp_path)
