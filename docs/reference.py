@@ -158,9 +158,10 @@ def _parameters(cls: Any) -> str:
             allowed = rule.interval
         else:
             allowed = f"{rule.low} or more" if isinstance(rule, Count) else ", ".join(f'"{a}"' for a in rule.allowed)
+        unit = f" ({rule.unit})" if getattr(rule, "unit", "") else ""
         meaning = rule.doc or getattr(shared.get(name), "doc", "")
-        rows.append((f"`{name}`", f"`{default}`", f"`{allowed}`", getattr(rule, "unit", ""), meaning))
-    return _table(("parameter", "default", "allowed", "unit", "meaning"), rows) if rows else ""
+        rows.append((f"`{name}`", f"`{default}`", f"`{allowed}`", meaning + unit))
+    return _table(("parameter", "default", "allowed", "meaning"), rows) if rows else ""
 
 
 def _entry(thing: Any, facts: str = "", level: int = 2, docs: str = "file") -> str:

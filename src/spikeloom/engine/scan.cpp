@@ -1,4 +1,5 @@
-// The only time loops of the CPU backend. Memory is time-major [T, N]; a block of neurons stays in L1 while t runs over all steps.
+// The only time loops of the CPU backend, in one file with what both need. Memory is time-major [T, N]; a block of neurons stays in L1
+// while t runs over all steps.
 // `//each list: text` is repeated with @ = index of every member of the list, `//put PART` is replaced by generated statements.
 #include <stdint.h>
 #include <stdlib.h>

@@ -14,10 +14,11 @@ SCHEMA = 1
 
 
 def write(record: dict[str, Any], path: Path) -> None:
-    """Write `record` as JSON to `path`, atomically."""
+    """Write `record` as JSON to `path`, atomically; one line for each key."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(record, indent=1))
+    lines = (f"{json.dumps(key)}: {json.dumps(value)}" for key, value in record.items())
+    temporary.write_text("{\n" + ",\n".join(lines) + "\n}\n")
     os.replace(temporary, path)
 
 
