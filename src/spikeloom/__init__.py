@@ -15,8 +15,8 @@ from spikeloom.nn.snn import SNN, Stream
 
 __version__ = "0.1.0"
 __all__ = [
-    "IF", "LIF", "MLF", "PLIF", "SNN", "Neuron", "SpikeloomError", "Stream", "blocks", "encoders", "explain", "fold_norms", "losses", "models",
-    "neurons", "norms", "recipes", "surrogates", "tune_allocator",
+    "IF", "LIF", "MLF", "PLIF", "SNN", "Neuron", "SpikeloomError", "Stream", "blocks", "encoders", "explain", "fold_norms", "losses",
+    "models", "neurons", "norms", "recipes", "surrogates", "tune_allocator",
 ]  # fmt: skip
 
 

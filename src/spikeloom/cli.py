@@ -133,7 +133,8 @@ def _eval(chosen: argparse.Namespace) -> None:
     found = evaluate(run, weights, chosen.data_dir, changes)
     if chosen.json:
         record.write(found, chosen.json)
-    print(f"{recipe}: test accuracy {found['accuracy']['test']:.4f}, {found['synops_per_image']:.3g} operations and {found['energy_uJ']:.3g} uJ an image")
+    cost = f"{found['synops_per_image']:.3g} operations and {found['energy_uJ']:.3g} uJ an image"
+    print(f"{recipe}: test accuracy {found['accuracy']['test']:.4f}, {cost}")
 
 
 def _compare(chosen: argparse.Namespace) -> None:
@@ -177,8 +178,7 @@ def _explain(chosen: argparse.Namespace) -> None:
 
 
 def _demo(chosen: argparse.Namespace) -> None:
-    from spikeloom import recipes, report
-    from spikeloom.train import record
+    from spikeloom import recipes
     from spikeloom.train.fit import fit
 
     names = ("stbp-digits", "mlf-dsresnet-digits", "sew-add-digits", "plain-resnet-digits")

@@ -73,7 +73,7 @@ def test_schedules_against_their_formulas():
     rates = [schedule.factor(warm, s, 10) for s in range(11)]
     assert rates == sorted(rates)
     assert rates[10] == 1
-    with pytest.raises(ParameterError, match="training.schedule: got 'linear'"):
+    with pytest.raises(ParameterError, match=r"training.schedule: got 'linear'"):
         schedule.factor(Training(epochs=1, batch=1, schedule="linear"), 0, 1)
-    with pytest.raises(ParameterError, match="training.optimiser: got 'lamb'"):
+    with pytest.raises(ParameterError, match=r"training.optimiser: got 'lamb'"):
         schedule.optimiser(Training(epochs=1, batch=1, optimiser="lamb"), [])

@@ -38,7 +38,7 @@ def test_the_record_says_what_was_run_and_what_came_out(trained):
     assert accuracy["test"] == found["accuracy_by_step"][-1]
     assert len(found["accuracy_by_step"]) == 3
     assert [row["name"] for row in found["layers"]] == ["neuron1", "neuron2", "neuron3", "neuron4"]
-    assert found["synops_per_image"] > 0 and 0 < found["energy_uJ"] and found["ann_energy_uJ"] > 0
+    assert found["synops_per_image"] > 0 and found["energy_uJ"] > 0 and found["ann_energy_uJ"] > 0
     assert found["data"] | {"fingerprint": ""} == {
         "name": "digits", "train": 1293, "validation": 144, "test": 360, "classes": list("0123456789"), "fingerprint": "",
     }  # fmt: skip
@@ -97,7 +97,7 @@ def test_a_rate_that_breaks_the_weights_stops_with_the_layers_name(tmp_path):
 def test_broken_weights_behind_silent_neurons_stop_the_run_before_anything_is_kept(tmp_path, monkeypatch):
     # a neuron whose membrane is NaN is silent: the loss stays finite
     _built_with(monkeypatch, lambda net: nn.init.constant_(net.conv2.weight, float("nan")))
-    with pytest.raises(SpikeloomError, match="at the end of epoch 0; the weights of layer 'conv[12]' are not finite"):
+    with pytest.raises(SpikeloomError, match=r"at the end of epoch 0; the weights of layer 'conv[12]' are not finite"):
         fit(recipes.load("stbp-digits", {"steps": 1, "epochs": 1}), tmp_path / "run")
     assert not (tmp_path / "run" / "record.json").exists()
 

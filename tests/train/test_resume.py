@@ -15,7 +15,8 @@ FIELDS = ["steps=2", "encoder=bernoulli", "augment=crop", "epochs=3", "batch=4"]
 
 def _start(out: Path, *words: str) -> subprocess.Popen:
     command = [sys.executable, "-m", "spikeloom.cli", "train", "stbp-digits", *words, "--out", str(out)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
 
 
 def _finish(process: subprocess.Popen) -> str:

@@ -52,5 +52,6 @@ def load(module: nn.Module, path: Path) -> None:
     unknown = sorted(set(tensors) - set(own))
     shapes = [f"{n} {list(tensors[n].shape)} for {list(own[n].shape)}" for n in tensors if n in own and tensors[n].shape != own[n].shape]
     if missing or unknown or shapes:
-        raise DataError(f"weights: {path} does not fit the network: missing {missing[:4]}, unknown {unknown[:4]}, other shapes {shapes[:4]}")
+        found = f"missing {missing[:4]}, unknown {unknown[:4]}, other shapes {shapes[:4]}"
+        raise DataError(f"weights: {path} does not fit the network: {found}")
     module.load_state_dict({**own, **{name: value.to(own[name].dtype) for name, value in tensors.items()}})

@@ -42,8 +42,8 @@ def activity(snn: SNN, batches: Iterable[Tensor]) -> list[dict[str, Any]]:
 
 
 def _empty(name: str, neuron: nn.Module) -> dict[str, Any]:
-    levels = getattr(neuron, "levels", 1)
-    return {"name": name, "kind": type(neuron).__name__, "max_level": levels, "sum": 0.0, "silent": 0, "saturated": 0, "dormant": 0, "pairs": 0}
+    counts = {"sum": 0.0, "silent": 0, "saturated": 0, "dormant": 0, "pairs": 0}
+    return {"name": name, "kind": type(neuron).__name__, "max_level": getattr(neuron, "levels", 1), **counts}
 
 
 def _count(row: dict[str, Any], neuron: Any, x: Tensor, output: Tensor) -> None:

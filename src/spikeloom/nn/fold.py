@@ -7,7 +7,7 @@ import copy
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
-from spikeloom.nn.norms import TdBN
+from spikeloom.nn.norms.tdbn import TdBN
 
 
 def fold_norms(net: nn.Module) -> nn.Module:

@@ -47,8 +47,9 @@ def fit(run: Run, out: Path, data_dir: str | None = None, resume: str = "never",
     head["params"] = sum(p.numel() for p in snn.parameters())
     learner = Learner(run, snn, images.mean, images.std, len(images.classes))
     learner.keep = keeper = Keeper(out, head)
-    saver = ModelCheckpoint(dirpath=out, filename=CHECKPOINT.removesuffix(".safetensors"), save_on_train_epoch_end=True, enable_version_counter=False)
-    saver.FILE_EXTENSION = ".safetensors"
+    stem, suffix = CHECKPOINT.split(".")
+    saver = ModelCheckpoint(dirpath=out, filename=stem, save_on_train_epoch_end=True, enable_version_counter=False)
+    saver.FILE_EXTENSION = f".{suffix}"
     trainer = lightning.Trainer(
         max_epochs=training.epochs, accelerator=training.accelerator, devices=training.devices,
         strategy="ddp" if training.devices > 1 else "auto", precision=training.precision,  # type: ignore[arg-type]
@@ -92,7 +93,8 @@ def _claim_folder(out: Path, head: dict[str, Any], resume: str) -> None:
         same = ("recipe", "steps", "encoder", "network", "training", "augment")
         differing = [key for key in same if record.plain(old[key]) != record.plain(head[key])]
         if differing:
-            raise RecordError(f"{out} holds another run ({', '.join(differing)} differ); give the same recipe and overrides, or another --out")
+            advice = "give the same recipe and overrides, or another --out"
+            raise RecordError(f"{out} holds another run ({', '.join(differing)} differ); {advice}")
 
 
 def _batches(run: Run, images: data.ImageSet, rank: int, world: int) -> list[data.Batches]:

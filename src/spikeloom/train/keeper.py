@@ -30,10 +30,11 @@ class Keeper:
         if not sys.stderr.isatty():
             row = history[-1]
             scores = ", ".join(f"{split} {row[f'{split}_accuracy']:.4f}" for split in ("train", "val", "test"))
-            print(f"epoch {row['epoch'] + 1}/{learner.run.training.epochs}: loss {row['train_loss']:.4f}, {scores}, {row['seconds']:.0f} s", flush=True)
+            count = f"epoch {row['epoch'] + 1}/{learner.run.training.epochs}"
+            print(f"{count}: loss {row['train_loss']:.4f}, {scores}, {row['seconds']:.0f} s", flush=True)
 
     def record(self, history: list[dict[str, Any]]) -> dict[str, Any]:
-        """The record of the epochs done. Test-set accuracies: of the last epoch, of the best (optimistic), of the one picked on validation."""
+        """The record of the epochs done; test-set accuracies of the last epoch, the best one and the one picked on validation."""
         if not history:
             raise RecordError(f"{self.out}: no epoch finished; nothing to record")
         test, picked = [row["test_accuracy"] for row in history], picked_epoch(history)

@@ -70,7 +70,8 @@ class Learner(lightning.LightningModule):
         outputs = self(images)
         loss = self.loss(outputs, labels)
         if not torch.isfinite(loss):
-            raise SpikeloomError(f"training: the loss is {loss.item()} at epoch {self.current_epoch}, batch {index}; {self._culprit(images)}")
+            where = f"at epoch {self.current_epoch}, batch {index}"
+            raise SpikeloomError(f"training: the loss is {loss.item()} {where}; {self._culprit(images)}")
         self._measure("train", loss, outputs, labels)
         self.log("loss", loss.detach(), prog_bar=True, logger=False)
         return loss

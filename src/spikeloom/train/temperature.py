@@ -51,7 +51,8 @@ def choose_temperature(
     """
     neurons = [m for m in net.modules() if isinstance(m, Neuron) and isinstance(m.surrogate, Dspike)]
     if not neurons:
-        raise ParameterError(refusal("choose_temperature", type(net).__name__, "a network with Dspike surrogates", 'give neurons surrogate="dspike"'))
+        advice = 'give its neurons surrogate="dspike"'
+        raise ParameterError(refusal("choose_temperature", type(net).__name__, "a network with Dspike surrogates", advice))
     target = finite_difference(loss, weight.detach(), eps)
     now = neurons[0].surrogate.temperature
     scores: dict[float, float] = {}

@@ -33,6 +33,8 @@ class TdBN(TemporalNorm):
     """
 
     paper = bibliography.TDBN
+    running_mean: Tensor
+    running_var: Tensor
 
     def __init__(
         self, channels: int, *, threshold: float = 0.5, alpha: float = 1.0, epsilon: str = "inside", eps: float = 1e-5,
