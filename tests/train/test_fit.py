@@ -1,13 +1,15 @@
 import json
 from pathlib import Path
 
+import lightning
 import pytest
 import torch
 from torch import nn
 
 from spikeloom import recipes
-from spikeloom.core.errors import RecordError, SpikeloomError
-from spikeloom.train import record
+from spikeloom.core.errors import RecipeError, RecordError, SpikeloomError
+from spikeloom.io import weights
+from spikeloom.train import build, record
 from spikeloom.train.checkpoint import SafeCheckpointIO
 from spikeloom.train.evaluate import evaluate
 from spikeloom.train.fit import fit
@@ -129,3 +131,35 @@ def test_records_that_cannot_be_read_are_refused_by_name(tmp_path):
     (tmp_path / "record.json").write_text(json.dumps({"schema": 99}))
     with pytest.raises(RecordError, match="schema 99; this version reads schema 1"):
         record.read(tmp_path)
+
+
+@pytest.mark.parametrize(("kind", "pattern"), [("csv", "log/*/metrics.csv"), ("tensorboard", "log/*/events*"), ("none", None)])
+def test_each_logger_leaves_its_file(tmp_path, kind, pattern):
+    pytest.importorskip("tensorboard")
+    fit(recipes.load("stbp-digits", {"epochs": 1, "steps": 1, "batch": 64, "logger": kind}), tmp_path)
+    assert bool(list(tmp_path.glob("log/**/*"))) == (pattern is not None)
+    if pattern:
+        assert list(tmp_path.glob(pattern))
+
+
+def test_a_missing_tensorboard_is_named(tmp_path, monkeypatch):
+    import lightning.pytorch.loggers
+
+    def absent(*args, **options):
+        raise ModuleNotFoundError("tensorboard")
+
+    monkeypatch.setattr(lightning.pytorch.loggers, "TensorBoardLogger", absent)
+    with pytest.raises(RecipeError, match="which is not installed; run `pip install tensorboard`"):
+        fit(recipes.load("stbp-digits", {"epochs": 1, "logger": "tensorboard"}), tmp_path)
+
+
+def test_gradient_clipping_bounds_every_step(tmp_path):
+    # plain SGD at rate 1 moves by the clipped gradient: 40 batches of at most 1e-6 each
+    changes = {"epochs": 1, "steps": 1, "optimiser": "sgd", "momentum": 0, "lr": 1.0, "clip": 1e-6, "schedule": "constant"}
+    run = recipes.load("stbp-digits", changes)
+    fit(run, tmp_path)
+    lightning.seed_everything(run.training.seed, verbose=False)
+    start = dict(build(run).net.named_parameters())
+    after = weights.read(tmp_path / "weights.safetensors")
+    moved = sum((after[name] - value).square().sum() for name, value in start.items()) ** 0.5
+    assert 0 < moved <= 40 * 1e-6 * 1.001

@@ -35,11 +35,11 @@ def evaluate(run: Run, weights_file: Path, data_dir: str | None = None, override
 
 def measured(run: Run, learner: Learner, images: data.ImageSet) -> dict[str, Any]:
     """Test accuracy (also by step), layers' activity, operations, energy and samples of the learner's network as it is."""
-    learner.eval()
+    learner.eval().to(_device(run))
     by_step = accuracy_by_step(learner, images, 2 * run.training.batch)
     torch.manual_seed(run.training.seed)
     snn, count = learner.snn, min(PROBED, len(images.test_images))
-    probe = learner.prepare(torch.from_numpy(np.array(images.test_images[:count])))
+    probe = learner.prepare(torch.from_numpy(np.array(images.test_images[:count])).to(learner.device))
     rows = measure.operations(snn, probe)
     kept = run.data.validation or images.validation
     return {
@@ -58,17 +58,23 @@ def measured(run: Run, learner: Learner, images: data.ImageSet) -> dict[str, Any
 def accuracy_by_step(learner: Learner, images: data.ImageSet, batch: int) -> list[float]:
     """Test accuracy of the mean output over the first 1 ... T steps."""
     torch.manual_seed(learner.run.training.seed)
-    correct = torch.zeros(learner.snn.steps, dtype=torch.float64)
-    with torch.autocast("cpu", torch.bfloat16, enabled="bf16" in learner.run.training.precision):
+    correct, precision = torch.zeros(learner.snn.steps, dtype=torch.float64), learner.run.training.precision
+    half = torch.bfloat16 if "bf16" in precision else torch.float16
+    with torch.autocast(learner.device.type, half, enabled="mixed" in precision):
         for pixels, labels in data.Batches(images.test_images, images.test_labels, batch=batch, shuffle="none"):
-            outputs: Tensor = learner(pixels)  # [T, B, classes]
-            correct += (outputs.cumsum(0).argmax(2) == labels).sum(1)
+            outputs: Tensor = learner(pixels.to(learner.device))  # [T, B, classes]
+            correct += (outputs.cumsum(0).argmax(2).cpu() == labels).sum(1)
     return (correct / len(images.test_labels)).tolist()
+
+
+def _device(run: Run) -> torch.device:
+    usable = torch.cuda.is_available() and run.training.accelerator in ("auto", "gpu", "cuda")
+    return torch.device("cuda" if usable else "cpu")
 
 
 def _sample(learner: Learner, images: data.ImageSet, index: int) -> dict[str, Any]:
     pixels = np.array(images.test_images[index : index + 1])
-    shown = measure.sample(learner.snn, learner.prepare(torch.from_numpy(pixels)))
+    shown = measure.sample(learner.snn, learner.prepare(torch.from_numpy(pixels).to(learner.device)))
     return {"image": _png(pixels[0]), "label": int(images.test_labels[index]), **shown}
 
 

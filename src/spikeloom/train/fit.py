@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from spikeloom import data
-from spikeloom.core.errors import RecordError
+from spikeloom.core.errors import RecipeError, RecordError
 from spikeloom.core.params import Choice
 from spikeloom.io import weights
 from spikeloom.train import record
@@ -111,7 +111,12 @@ def _logger(kind: str, out: Path) -> Any:
 
     if Choice(("csv", "tensorboard", "none")).check("training.logger", kind) == "none":
         return False
-    return CSVLogger(out, name="log") if kind == "csv" else TensorBoardLogger(out, name="log")
+    if kind == "csv":
+        return CSVLogger(out, name="log")
+    try:
+        return TensorBoardLogger(out, name="log")
+    except ModuleNotFoundError:
+        raise RecipeError("training.logger: got 'tensorboard', which is not installed; run `pip install tensorboard`") from None
 
 
 def _quieten() -> None:
