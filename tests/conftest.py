@@ -1,5 +1,10 @@
 """For every test: float32, fixed seeds, two threads, and no network beyond this computer."""
 
+import os
+
+# before torch loads OpenMP: threads that wait spin otherwise, and a busy computer triples the time of the tests
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 import random
 
 import numpy as np

@@ -238,7 +238,7 @@ BROKEN = [
     (OutsideOnly, "inside a network", "spikes inside an SNN"),
     (NoStream, "stream", "spikes of the first stream"),
     (LastAxis, "per channel", "spikes of channel 0, parameters times 1, against it alone"),
-    (Halves, "half precision", "spikes of torch.bfloat16 input"),
+    (Halves, "half precision", "spikes of bfloat16 input"),
     (LooksAhead, "backends", "spikes of 1 neurons in torch.float32"),
     (WrongDerivative, "smooth gradients", "gradcheck with reset='zero'"),
     (NeverDetaches, "detached gradients", "gradient of .* detached"),

@@ -147,3 +147,13 @@ def test_normalise_by_hand():
 def test_refusals(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_a_name_carries_its_size_after_a_colon():
+    from spikeloom.data.augment import Crop, Cutout
+
+    assert Augment(("crop:2", "cutout:5")).augmentations == (Crop(2), Cutout(5))
+    with pytest.raises(ParameterError, match="augmentation 'crop': got 'two'; must be a whole number of pixels"):
+        Augment(("crop:two",))
+    with pytest.raises(ParameterError, match="augmentation: got 'flip:2'; must be 'flip' alone"):
+        Augment(("flip:2",))

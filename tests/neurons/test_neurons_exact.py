@@ -45,18 +45,18 @@ def test_lif(xs, threshold, reset, fires, decay, drive):
     assert run(LIF(decay=float(decay), threshold=float(threshold), reset=reset, fires=fires, drive=drive), xs) == (spikes, [v])
 
 
-@given(xs=trains, threshold=thresholds, reset=resets, fires=fires)
-def test_plif_at_tau_two(xs, threshold, reset, fires):
-    spikes, v = simulate(xs, threshold, reset, fires, Fraction(1, 2), "leak_scaled")
-    assert run(PLIF(tau=2.0, threshold=float(threshold), reset=reset, fires=fires), xs) == (spikes, [v])
+@given(xs=trains, threshold=thresholds, reset=resets)
+def test_plif_at_tau_two(xs, threshold, reset):
+    spikes, v = simulate(xs, threshold, reset, "at_or_above", Fraction(1, 2), "leak_scaled")
+    assert run(PLIF(tau=2.0, threshold=float(threshold), reset=reset), xs) == (spikes, [v])
 
 
-@given(xs=trains, threshold=thresholds, reset=resets, fires=fires, decay=decays, levels=st.sampled_from([1, 3]), spacing=thresholds)
-def test_mlf(xs, threshold, reset, fires, decay, levels, spacing):
-    each = [simulate(xs, threshold + k * spacing, reset, fires, decay) for k in range(levels)]
+@given(xs=trains, threshold=thresholds, reset=resets, decay=decays, levels=st.sampled_from([2, 4]), spacing=thresholds)
+def test_mlf(xs, threshold, reset, decay, levels, spacing):
+    each = [simulate(xs, threshold + k * spacing, reset, "above", decay) for k in range(levels)]
     options = {"levels": levels, "threshold": float(threshold), "spacing": float(spacing), "decay": float(decay)}
     spikes = [sum(column) for column in zip(*(spikes for spikes, _ in each), strict=True)]
-    assert run(MLF(**options, reset=reset, fires=fires), xs) == (spikes, [v for _, v in each])
+    assert run(MLF(**options, reset=reset), xs) == (spikes, [v for _, v in each])
 
 
 @given(xs=trains, start=eighths, threshold=thresholds)

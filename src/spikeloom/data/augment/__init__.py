@@ -17,15 +17,14 @@ __all__ = ["Augment", "Augmentation", "known", "normalise"]
 
 
 class Augment:
-    """Several augmentations in order: `Augment(("flip", Crop(pad=2), "cutout"), seed)(images, epoch, batch_index)`.
+    """Several augmentations in order: `Augment(("flip", "crop:2", Cutout(8)), seed)(images, epoch, batch_index)`.
 
+    A name may carry its size after a colon: `"crop:2"` is `Crop(2)`.
     The draws are a pure function of (seed, rank, epoch, batch index), so that a resumed run repeats them bit for bit.
     """
 
     def __init__(self, names: tuple[str | Augmentation, ...] = (), seed: int = 0, rank: int = 0) -> None:
-        self.augmentations = tuple(
-            name if isinstance(name, Augmentation) else registry.lookup("augmentation", name, known, ParameterError)() for name in names
-        )
+        self.augmentations = tuple(name if isinstance(name, Augmentation) else _named(name) for name in names)
         self.seed, self.rank = seed, rank
 
     def __call__(self, images: Tensor, epoch: int, batch_index: int) -> Tensor:
@@ -35,6 +34,17 @@ class Augment:
         for augmentation in self.augmentations:
             images = augmentation.apply(images, generator)
         return images
+
+
+def _named(text: str) -> Augmentation:
+    name, _, size = text.partition(":")
+    kind = registry.lookup("augmentation", name, known, ParameterError)
+    if size and not size.isdigit():
+        raise ParameterError(refusal(f"augmentation {name!r}", size, "a whole number of pixels after the colon", f"e.g. {name}:2"))
+    try:
+        return kind(int(size)) if size else kind()
+    except TypeError:
+        raise ParameterError(refusal("augmentation", text, f"{name!r} alone: it has no size")) from None
 
 
 def normalise(images: Tensor, mean: tuple[float, ...] = (0.0,), std: tuple[float, ...] = (1.0,)) -> Tensor:
