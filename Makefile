@@ -7,6 +7,8 @@ TORCH ?=
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 READY := .venv/.installed
+# threads that wait sleep: spinning ones take the processor from the others on a busy machine
+export OMP_WAIT_POLICY ?= passive
 
 .PHONY: demo test lint docs clean
 .DEFAULT_GOAL := demo

@@ -150,8 +150,6 @@ def test_refusals(call, error, message):
 
 
 def test_a_name_carries_its_size_after_a_colon():
-    from spikeloom.data.augment import Crop, Cutout
-
     assert Augment(("crop:2", "cutout:5")).augmentations == (Crop(2), Cutout(5))
     with pytest.raises(ParameterError, match="augmentation 'crop': got 'two'; must be a whole number of pixels"):
         Augment(("crop:two",))

@@ -5,8 +5,9 @@ from spikeloom.train.run import Claim, Data, Network, Run, Training
 def stbp_mnist() -> Run:
     """STBP's convolutional network on MNIST, Bernoulli input, rate MSE.
 
-    The authors' code trains 100 epochs of T = 20 in float32 with Adam 1e-3 and steps at 40 and 80; this budget of 40 minutes on
-    two cores takes 12 epochs, a cosine to 0, shifts of up to 2 pixels and bf16 activations. `epochs=100 schedule=step lr=1e-3 warmup=0 augment= precision=32-true` is theirs.
+    The authors' code trains 100 epochs of T = 20 in float32 with Adam 1e-3 and steps at 40 and 80. This budget of 40 minutes on
+    two cores takes 12 epochs, a cosine to 0, shifts of up to 2 pixels and bf16 activations instead; theirs is
+    `epochs=100 schedule=step lr=1e-3 warmup=0 augment= precision=32-true`.
     """
     return Run(
         recipe="stbp-mnist",
