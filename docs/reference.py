@@ -91,7 +91,8 @@ def data_page() -> str:
         rows.append((f"`{card.key}`", card.title, *sizes, card.licence, _cite(card.paper)))
     intro = "From the folder in `--data-dir` or `SPIKELOOM_DATA`, else from the Hugging Face hub; `digits` comes with scikit-learn.\n\n"
     table = _table(("key", "name", "image", "train + test", "of train, validation", "licence", "source"), rows)
-    title = "\n\n## Augmentation\n\nIn a recipe: `augment=crop,flip`, in this order, on uint8 images before they are standardised."
+    title = "\n\n## Augmentation\n\nIn a recipe: `augment=crop:2,flip`, in this order, on uint8 images before they are standardised. "
+    title += "A size follows a colon."
     return _page("Data sets and augmentation", intro + table + title, (_entry(cls, _signature(cls), 3) for cls in augment.known.values()))
 
 
