@@ -1,6 +1,6 @@
 # make demo: train four methods on scikit-learn's digits, compare them, write the report.
 # make test: lint, layers, types, tests.       make docs: the documentation, into site/.
-# TORCH=... passes options to the call that installs torch, e.g. TORCH="--index-url https://download.pytorch.org/whl/cpu".
+# TORCH=... passes options to the call that installs torch, e.g. TORCH="--extra-index-url https://download.pytorch.org/whl/cpu".
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 TORCH ?=

@@ -19,6 +19,11 @@ settings.register_profile("repeatable", derandomize=True, deadline=None, max_exa
 settings.load_profile("repeatable")
 
 
+def pytest_configure(config):
+    # no compiler is a lawful state: the reference loop runs, and says so once; which neurons fuse is asked of `explain`
+    config.addinivalue_line("filterwarnings", "ignore::spikeloom.engine.dispatch.SlowBackend")
+
+
 @pytest.fixture(autouse=True)
 def repeatable():
     random.seed(0)
