@@ -6,7 +6,8 @@ def mlf_dsresnet_fashion() -> Run:
     """DS-ResNet-14 of 16-32-64 channels with MLF units on Fashion-MNIST, T = 4.
 
     `levels=1|2|3` and `block=ds|plain` test the paper's two claims (levels and dormant suppression help) in one budget.
-    The paper has no Fashion-MNIST row; depth, optimiser, epochs and schedule are ours, for a budget of minutes; tdBN's eps stands inside the root.
+    The paper has no Fashion-MNIST row. Depth, optimiser, epochs and schedule are ours, for a budget of minutes; the eps of tdBN
+    stands inside the root.
     """
     return Run(
         recipe="mlf-dsresnet-fashion",
