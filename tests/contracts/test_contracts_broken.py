@@ -1,4 +1,4 @@
-"""Each contract catches the mistake it is there for, and says so in a sentence."""
+"""Each contract catches the mistake it is there for, and says so in a sentence. Long, because each mistake is a neuron of its own."""
 
 import copy
 
