@@ -80,3 +80,9 @@ def test_learnable_parameters_are_parameters_and_the_others_buffers():
     neuron = LIF(learnable=("decay",))
     assert [name for name, _ in neuron.named_parameters()] == ["decay"]
     assert [name for name, _ in neuron.named_buffers()] == ["threshold"]
+
+
+def test_one_learnable_name_needs_no_tuple():
+    assert LIF(learnable="decay").learnable == ("decay",)
+    with pytest.raises(ParameterError, match="LIF.learnable: no parameter 'decya'; did you mean 'decay'"):
+        LIF(learnable="decya")

@@ -99,13 +99,14 @@ class Neuron(nn.Module):
                 if name in vars(cls):
                     delattr(cls, name)
 
-    def __init__(self, *, surrogate: Surrogate | str | None = None, learnable: Sequence[str] = (), **values: Any) -> None:
+    def __init__(self, *, surrogate: Surrogate | str | None = None, learnable: Sequence[str] | str = (), **values: Any) -> None:
         super().__init__()
         label = type(self).__name__
         known = {**self.params, **self.choices, **self.counts}
         for name in values:
             if name not in known:
                 raise ParameterError(f"{label}: no parameter {name!r}; {nearest(name, known)}")
+        learnable = (learnable,) if isinstance(learnable, str) else tuple(learnable)
         for name in learnable:
             if name not in self.params:
                 raise ParameterError(f"{label}.learnable: no parameter {name!r}; {nearest(name, self.params)}")
@@ -118,7 +119,7 @@ class Neuron(nn.Module):
         for name, rule in {**self.choices, **self.counts}.items():
             setattr(self, name, rule.check(f"{label}.{name}", values.get(name, rule.default)))
         self.surrogate = surrogates.build(surrogate if surrogate is not None else self.default_surrogate)
-        self.learnable = tuple(learnable)
+        self.learnable = learnable
         self.steps: int | None = None
         self._probe: list[tuple[Tensor, Tensor]] | None = None
 
