@@ -172,3 +172,15 @@ def test_input_without_the_right_time_axis(shape):
 def test_unknown_encoder():
     with pytest.raises(ParameterError, match="encoder: got 'rate'; known: bernoulli, direct, latency"):
         SNN(net(), steps=2, encoder="rate")
+
+
+def test_a_net_in_two_shells_and_a_neuron_put_in_later_know_their_steps():
+    net = nn.Sequential(nn.Linear(3, 4), LIF(), nn.Linear(4, 2))
+    short, long = SNN(net, steps=2), SNN(net, steps=6)
+    x = torch.rand(5, 3)
+    alone = SNN(nn.Sequential(*net), steps=2)(x)
+    long(x)
+    assert torch.equal(short(x), alone)
+    net[1] = LIF()
+    assert torch.equal(short(x), alone)
+    assert long(x).shape == (6, 5, 2)

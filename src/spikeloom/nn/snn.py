@@ -38,9 +38,12 @@ class SNN(nn.Module):
         if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
             raise ParameterError(refusal("SNN.steps", steps, "a whole number of at least 1"))
         self._steps = steps
+        self._tell()
+
+    def _tell(self) -> None:
         for module in self.net.modules():
-            if isinstance(module, Neuron | TemporalNorm):
-                module.steps = steps
+            if isinstance(module, Neuron | TemporalNorm) and module.steps != self._steps:
+                module.steps = self._steps
 
     def encode(self, x: Tensor) -> Tensor:
         """The input of the network, folded: `[T*B, ...]`."""
@@ -52,6 +55,7 @@ class SNN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Output of every step, `[T, B, classes]`."""
+        self._tell()  # a neuron may have been put in later, or the net may sit in another SNN with another T
         return self.net(self.encode(x)).unflatten(0, (self.steps, -1))
 
     def stream(self) -> Stream:
