@@ -98,6 +98,8 @@ class Learner(lightning.LightningModule):
         if self.keep is not None and self.trainer.is_global_zero:
             self.keep(self)
         self.log_dict({k: v for k, v in row.items() if k != "epoch"}, sync_dist=False, rank_zero_only=True)
+        left = row["seconds"] * (self.run.training.epochs - self.current_epoch - 1) / 60
+        self.log_dict({"val": row["val_accuracy"], "minutes_left": left}, prog_bar=True, logger=False, rank_zero_only=True)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["history"] = self.history
