@@ -14,6 +14,7 @@ from torch import Tensor
 from spikeloom import data, measure
 from spikeloom.io import weights
 from spikeloom.neurons import Neuron
+from spikeloom.train import record
 from spikeloom.train.learner import Learner
 from spikeloom.train.run import Run, build
 
@@ -22,15 +23,14 @@ PROBED, SHOWN = 256, 3
 
 def evaluate(run: Run, weights_file: Path, data_dir: str | None = None, overrides: dict[str, Any] | None = None) -> dict[str, Any]:
     """Accuracy and cost of weights from a file in the run's network, on the whole test set. See docs/record.md for the keys."""
-    from spikeloom.train.fit import describe
-
     images = data.load(run.data.name, data_dir)
     learner = Learner(run, build(run), images.mean, images.std, len(images.classes))
     weights.load(learner.snn.net, weights_file)
     found = measured(run, learner, images)
     accuracy = {"last": None, "best": None, "validated": None, "test": found.pop("test_accuracy")}
     params = sum(p.numel() for p in learner.parameters())
-    return {**describe(run, overrides or {}), "params": params, "accuracy": accuracy, "weights": weights_file.name, "epochs": [], **found}
+    head = record.describe(run, overrides or {})
+    return {**head, "params": params, "accuracy": accuracy, "weights": weights_file.name, "epochs": [], **found}
 
 
 def measured(run: Run, learner: Learner, images: data.ImageSet) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import os
 import sys
@@ -39,7 +38,7 @@ def fit(run: Run, out: Path, data_dir: str | None = None, resume: str = "never",
     _quieten()
     training = run.training
     out.mkdir(parents=True, exist_ok=True)
-    head = describe(run, overrides or {})
+    head = record.describe(run, overrides or {})
     _claim_folder(out, head, resume)
     images = data.load(run.data.name, data_dir)
     lightning.seed_everything(training.seed, verbose=False)
@@ -68,17 +67,6 @@ def fit(run: Run, out: Path, data_dir: str | None = None, resume: str = "never",
     final["accuracy"]["test"] = final.pop("test_accuracy")
     record.write(final, out / "record.json")
     return final
-
-
-def describe(run: Run, overrides: dict[str, Any]) -> dict[str, Any]:
-    """The part of the record that is known before training."""
-    claim = dataclasses.asdict(run.claim) if run.claim else None
-    return {
-        "schema": record.SCHEMA, "recipe": run.recipe, "overrides": overrides, "title": run.title, "paper": dataclasses.asdict(run.paper),
-        "claim": claim, "versions": record.versions(), "machine": record.machine(), "seed": run.training.seed, "steps": run.steps,
-        "encoder": run.encoder, "network": {"function": run.network.function, "options": dict(run.network.options)},
-        "training": dataclasses.asdict(run.training), "augment": list(run.data.augment), "failure": run.failure,
-    }  # fmt: skip
 
 
 def _claim_folder(out: Path, head: dict[str, Any], resume: str) -> None:

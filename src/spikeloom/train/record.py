@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import platform
@@ -9,8 +10,20 @@ from pathlib import Path
 from typing import Any
 
 from spikeloom.core.errors import RecordError
+from spikeloom.train.run import Run
 
 SCHEMA = 1
+
+
+def describe(run: Run, overrides: dict[str, Any]) -> dict[str, Any]:
+    """The part of the record that is known before training."""
+    claim = dataclasses.asdict(run.claim) if run.claim else None
+    return {
+        "schema": SCHEMA, "recipe": run.recipe, "overrides": overrides, "title": run.title, "paper": dataclasses.asdict(run.paper),
+        "claim": claim, "versions": versions(), "machine": machine(), "seed": run.training.seed, "steps": run.steps,
+        "encoder": run.encoder, "network": {"function": run.network.function, "options": dict(run.network.options)},
+        "training": dataclasses.asdict(run.training), "augment": list(run.data.augment), "failure": run.failure,
+    }  # fmt: skip
 
 
 def write(record: dict[str, Any], path: Path) -> None:
