@@ -35,13 +35,15 @@ def elsewhere(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("page", PAGES[1:], ids=lambda page: str(page.relative_to(ROOT / "docs")))
-def test_the_code_on_every_page_runs(page):
+def test_the_code_on_every_page_runs_and_leaves_no_undocumented_record(page):
     before = dict(data.known)
     try:
-        run(page)
+        record = run(page).get("record", {})
     finally:
         data.known.clear()
         data.known.update(before)
+    documented = (ROOT / "docs" / "record.md").read_text()
+    assert not [key for key in record if f"`{key}`" not in documented]
 
 
 def test_the_readme_example_learns():

@@ -15,7 +15,7 @@ from spikeloom.core.params import Choice
 from spikeloom.io import weights
 from spikeloom.train import record
 from spikeloom.train.keeper import WEIGHTS, Keeper
-from spikeloom.train.run import Run, build
+from spikeloom.train.run import Run, Training, build
 
 LAST, CHECKPOINT = "weights-last.safetensors", "checkpoint.safetensors"
 
@@ -29,34 +29,22 @@ def fit(run: Run, out: Path, data_dir: str | None = None, resume: str = "never",
     Raises RecordError when `out` holds a run and resume is `"never"`, or holds another run.
     """
     import lightning
-    from lightning.pytorch.callbacks import ModelCheckpoint
 
-    from spikeloom.train.checkpoint import SafeCheckpointIO
     from spikeloom.train.evaluate import measured
     from spikeloom.train.learner import Learner
 
-    _quieten()
-    training = run.training
+    Choice(("never", "allowed")).check("fit.resume", resume)
     out.mkdir(parents=True, exist_ok=True)
     head = record.describe(run, overrides or {})
     _claim_folder(out, head, resume)
     images = data.load(run.data.name, data_dir)
-    lightning.seed_everything(training.seed, verbose=False)
+    lightning.seed_everything(run.training.seed, verbose=False)
     snn = build(run)
     head["params"] = sum(p.numel() for p in snn.parameters())
     learner = Learner(run, snn, images.mean, images.std, len(images.classes))
     learner.keep = keeper = Keeper(out, head)
-    stem, suffix = CHECKPOINT.split(".")
-    saver = ModelCheckpoint(dirpath=out, filename=stem, save_on_train_epoch_end=True, enable_version_counter=False)
-    saver.FILE_EXTENSION = f".{suffix}"
-    trainer = lightning.Trainer(
-        max_epochs=training.epochs, accelerator=training.accelerator, devices=training.devices,
-        strategy="ddp" if training.devices > 1 else "auto", precision=training.precision,  # type: ignore[arg-type]
-        gradient_clip_val=training.clip or None, logger=_logger(training.logger, out), callbacks=[saver, *_bars()],
-        plugins=[SafeCheckpointIO()], num_sanity_val_steps=0, enable_model_summary=False, enable_progress_bar=sys.stderr.isatty(),
-        use_distributed_sampler=False, log_every_n_steps=1_000_000, default_root_dir=out,
-    )  # fmt: skip
-    train, *held_out = _batches(run, images, trainer.global_rank, training.devices)
+    trainer = _trainer(run.training, out)
+    train, *held_out = _batches(run, images, trainer.global_rank, run.training.devices)
     checkpoint = out / CHECKPOINT
     trainer.fit(learner, train, held_out, ckpt_path=str(checkpoint) if checkpoint.exists() else None)
     if trainer.global_rank:
@@ -67,6 +55,25 @@ def fit(run: Run, out: Path, data_dir: str | None = None, resume: str = "never",
     final["accuracy"]["test"] = final.pop("test_accuracy")
     record.write(final, out / "record.json")
     return final
+
+
+def _trainer(training: Training, out: Path) -> Any:
+    import lightning
+    from lightning.pytorch.callbacks import ModelCheckpoint
+
+    from spikeloom.train.checkpoint import SafeCheckpointIO
+
+    _quieten()
+    stem, suffix = CHECKPOINT.split(".")
+    saver = ModelCheckpoint(dirpath=out, filename=stem, save_on_train_epoch_end=True, enable_version_counter=False)
+    saver.FILE_EXTENSION = f".{suffix}"
+    return lightning.Trainer(
+        max_epochs=training.epochs, accelerator=training.accelerator, devices=training.devices,
+        strategy="ddp" if training.devices > 1 else "auto", precision=training.precision,  # type: ignore[arg-type]
+        gradient_clip_val=training.clip or None, logger=_logger(training.logger, out), callbacks=[saver, *_bars()],
+        plugins=[SafeCheckpointIO()], num_sanity_val_steps=0, enable_model_summary=False, enable_progress_bar=sys.stderr.isatty(),
+        use_distributed_sampler=False, log_every_n_steps=1_000_000, default_root_dir=out,
+    )  # fmt: skip
 
 
 def _claim_folder(out: Path, head: dict[str, Any], resume: str) -> None:
@@ -110,7 +117,8 @@ def _logger(kind: str, out: Path) -> Any:
 def _quieten() -> None:
     """Lightning's notices about choices that are made here on purpose."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    for text in (".*Checkpoint directory .* exists", ".*smaller than the logging interval", ".*LeafSpec", ".*does not have many workers"):
+    known = ("Checkpoint directory .* exists", "smaller than the logging interval", "LeafSpec", "does not have many workers", "sync_dist")
+    for text in (f".*{words}" for words in known):
         warnings.filterwarnings("ignore", text)
 
 
