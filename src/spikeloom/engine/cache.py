@@ -14,6 +14,7 @@ import sys
 import tempfile
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from spikeloom.core.errors import SpikeloomError
 from spikeloom.core.lock import locked
@@ -43,6 +44,15 @@ def library(source: str) -> ctypes.CDLL:
         return ctypes.CDLL(str(path))
     except OSError as error:
         raise CannotCompile(f"the compiled kernel cannot be loaded ({error}); the reference loop runs") from error
+
+
+@cache
+def function(source: str, name: str) -> Any:
+    """The function `name` of `library(source)`: takes the bytes of its arguments, returns an int."""
+    found = getattr(library(source), name)
+    found.restype = ctypes.c_int
+    found.argtypes = (ctypes.c_char_p,)
+    return found
 
 
 def compiler() -> str:
