@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from spikeloom.engine import cache, dispatch, kernel
+from spikeloom.engine import cache, dispatch, moments
 
 
 @pytest.fixture(scope="session")
@@ -39,8 +39,8 @@ def forgetful(monkeypatch):
     """As if no kernel had been made in this process."""
     monkeypatch.setattr(dispatch, "_kernels", {})
     monkeypatch.setattr(dispatch, "_warned", set())
-    for function in (kernel._function, cache._compiler, cache._temporary):
+    for function in (cache.function, moments._function, cache._compiler, cache._temporary):
         function.cache_clear()
     yield
-    for function in (kernel._function, cache._compiler, cache._temporary):
+    for function in (cache.function, moments._function, cache._compiler, cache._temporary):
         function.cache_clear()

@@ -1,39 +1,62 @@
 // Statistics per channel of x [rows, C, inner], and their gradient. The head of scan.cpp comes before this text.
 enum : I { LANES = 16, CHUNK = 2048 };  // CHUNK rows are one unit of work, so that sums do not depend on the threads
+typedef S Lanes __attribute__((vector_size(LANES * sizeof(S))));
 
-// sums of d and d * d, d = x - k, over at most 64 entries of each lane at a time in S, then in double
-static inline void flush(double* to, S* s, S* q, I n) {
-  for (I j = 0; j < n; ++j) to[2 * j] += (double)s[j], to[2 * j + 1] += (double)q[j], s[j] = q[j] = 0;
+static inline Lanes load(const X* p) {
+  Lanes f;
+#if defined(BFLOAT16)
+  typedef uint16_t Half __attribute__((vector_size(LANES * 2)));
+  typedef uint32_t Word __attribute__((vector_size(LANES * 4)));
+  Half h; memcpy(&h, p, sizeof(h));
+  const Word w = __builtin_convertvector(h, Word) << 16;
+  memcpy(&f, &w, sizeof(f));
+#elif defined(HALF)
+  typedef _Float16 Half __attribute__((vector_size(LANES * 2)));
+  Half h; memcpy(&h, p, sizeof(h));
+  f = __builtin_convertvector(h, Lanes);
+#else
+  memcpy(&f, p, sizeof(f));
+#endif
+  return f;
+}
+
+// sums of d and d * d, d = x - k: in S over at most 64 numbers, then in double
+static inline void flush(double* to, Lanes s, Lanes q) {
+  for (I j = 0; j < LANES; ++j) to[2 * j] += (double)s[j], to[2 * j + 1] += (double)q[j];
 }
 
 // rows of C neighbours: every lane is a channel
 static void columns(double* to, const X* x, const S* k, I rows, I C) {
-  for (I c0 = 0; c0 < C; c0 += LANES) {
-    const I m = lesser(LANES, C - c0);
-    S s[LANES] = {0}, q[LANES] = {0};
-    for (I r0 = 0; r0 < rows; r0 += 64) {
-      for (I r = r0; r < lesser(r0 + 64, rows); ++r) {
-        const X* __restrict const row = x + r * C + c0;
-        if (m == LANES) for (I j = 0; j < LANES; ++j) { const S d = get(row[j]) - k[c0 + j]; s[j] += d; q[j] += d * d; }
-        else for (I j = 0; j < m; ++j) { const S d = get(row[j]) - k[c0 + j]; s[j] += d; q[j] += d * d; }
-      }
-      flush(to + 2 * c0, s, q, m);
+  for (I r0 = 0; r0 < rows; r0 += 64) {
+    const I r1 = lesser(r0 + 64, rows);
+    I c = 0;
+    for (; c + LANES <= C; c += LANES) {
+      Lanes center, s[2] = {}, q[2] = {};
+      memcpy(&center, k + c, sizeof(center));
+      I r = r0;
+      for (; r + 2 <= r1; r += 2)
+        for (I j = 0; j < 2; ++j) { const Lanes d = load(x + (r + j) * C + c) - center; s[j] += d; q[j] += d * d; }
+      for (; r < r1; ++r) { const Lanes d = load(x + r * C + c) - center; s[0] += d; q[0] += d * d; }
+      flush(to + 2 * c, s[0] + s[1], q[0] + q[1]);
     }
+    for (I r = r0; r < r1; ++r)
+      for (I j = c; j < C; ++j) { const double d = (double)(get(x[r * C + j]) - k[j]); to[2 * j] += d; to[2 * j + 1] += d * d; }
   }
 }
 
-// one channel of neighbours: the lanes are added up
+// n neighbours of one channel
 static void plane(double* to, const X* x, S k, I n) {
-  S s[LANES] = {0}, q[LANES] = {0};
   double lane[2 * LANES] = {0};
-  for (I i0 = 0; i0 < n; i0 += 64 * LANES) {
-    const I end = lesser(i0 + 64 * LANES, n);
-    I i = i0;
-    for (; i + LANES <= end; i += LANES)
-      for (I j = 0; j < LANES; ++j) { const S d = get(x[i + j]) - k; s[j] += d; q[j] += d * d; }
-    for (I j = 0; i < end; ++i, ++j) { const S d = get(x[i]) - k; s[j] += d; q[j] += d * d; }
-    flush(lane, s, q, LANES);
+  I i = 0;
+  while (i + LANES <= n) {
+    const I end = lesser(i + 64 * LANES, n);
+    Lanes s[2] = {}, q[2] = {};
+    for (; i + 2 * LANES <= end; i += 2 * LANES)
+      for (I j = 0; j < 2; ++j) { const Lanes d = load(x + i + j * LANES) - k; s[j] += d; q[j] += d * d; }
+    for (; i + LANES <= end; i += LANES) { const Lanes d = load(x + i) - k; s[0] += d; q[0] += d * d; }
+    flush(lane, s[0] + s[1], q[0] + q[1]);
   }
+  for (; i < n; ++i) { const double d = (double)(get(x[i]) - k); to[0] += d; to[1] += d * d; }
   for (I j = 0; j < LANES; ++j) to[0] += lane[2 * j], to[1] += lane[2 * j + 1];
 }
 

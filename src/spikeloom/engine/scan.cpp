@@ -153,20 +153,22 @@ extern "C" int forward(const I* with) {
   constexpr I MOST = fitting(32768, STATES + ARRAYS);
   const I B = block_length(N, MOST), blocks = N ? (N + B - 1) / B : 0;
   const int threads = N * T > 32768 ? (int)with[2] : 1;
+  const bool periodic = inner == 1 && TILE + C <= MOST;  // neighbours are channels: a tile's worth of them is enough for all tiles
 #pragma omp parallel for num_threads(threads) schedule(static)
   for (I b = 0; b < blocks; ++b) {
     const I n0 = b * B, len = lesser(B, N - n0);
     alignas(64) X out[TILE];
     //each bit: alignas(64) uint8_t z@[TILE] = {0};
     //each state: alignas(64) S s@[MOST]; if (first[@]) memcpy(s@, (const S*)first[@] + n0, len * sizeof(S)); else memset(s@, 0, len * sizeof(S));
-    //each channel: alignas(64) S c@[MOST]; spread(c@, (const S*)value[@], n0, len, inner, C);
+    //each channel: alignas(64) S c@[MOST]; spread(c@, (const S*)value[@], periodic ? 0 : n0, periodic ? TILE + C : len, inner, C);
     for (I t = 0; t < T; ++t)
       for (I i0 = 0; i0 < len; i0 += TILE) {
         const I m = lesser(TILE, len - i0);
         const X* __restrict const xt = x + t * N + n0 + i0;
         X* __restrict const yt = far ? out : y + t * N + n0 + i0;
         //each state: S* __restrict const w@ = s@ + i0;
-        //each channel: const S* __restrict const q@ = c@ + i0;
+        const I at0 = periodic ? (n0 + i0) % C : i0;
+        //each channel: const S* __restrict const q@ = c@ + at0;
         if (t + 1 < T) prefetch(xt + N, m);
 #pragma GCC ivdep
         for (I i = 0; i < m; ++i) {
@@ -216,7 +218,7 @@ static inline void gather(double* to, const S* g, I n0, I len, I inner, I C) {
   }
 }
 
-// sum over the blocks' rows of `wide` channels, of which block b's begin at the channel of its first neuron
+// sum over the blocks' rows of `wide` channels, of which row b's begin at the channel of neuron b * B
 static void fold(S* to, const double* part, I blocks, I B, I wide, I inner, I C) {
   double* const sum = (double*)calloc(C, sizeof(double));
   for (I b = 0; b < blocks; ++b)
@@ -249,9 +251,10 @@ extern "C" int backward(const I* with) {
   void* const* const gvalue = value + VALUES;
   //each scalar: const S p@ = *(const S*)value[@];
   const int threads = N * T > 16384 ? (int)with[2] : 1;
+  const bool periodic = inner == 1 && TILE + C <= MOST;  // tiles share their sums, too
   bool ok = true;
   //each scalargrad: double* const part@ = (double*)malloc((blocks + 1) * sizeof(double));
-  const I wide = lesser(C, B + 1);  // channels of a block
+  const I wide = periodic ? C : lesser(C, B + 1);  // channels of a block
   //each channelgrad: double* const part@ = (double*)calloc(blocks * wide + 1, sizeof(double));
 #pragma omp parallel for num_threads(threads) schedule(static)
   for (I b = 0; b < blocks; ++b) {
@@ -265,15 +268,17 @@ extern "C" int backward(const I* with) {
     //each state: S* const s@ = tape + @ * B; if (first[@]) memcpy(s@, (const S*)first[@] + n0, len * sizeof(S)); else memset(s@, 0, len * sizeof(S));
 #endif
     //each state: alignas(64) S g@[MOST]; if (glast[@]) memcpy(g@, (const S*)glast[@] + n0, len * sizeof(S)); else memset(g@, 0, len * sizeof(S));
-    //each channel: alignas(64) S c@[MOST]; spread(c@, (const S*)value[@], n0, len, inner, C);
-    //each grad: alignas(64) S a@[MOST]; memset(a@, 0, len * sizeof(S));
+    //each channel: alignas(64) S c@[MOST]; spread(c@, (const S*)value[@], periodic ? 0 : n0, periodic ? TILE + C : len, inner, C);
+    //each channelgrad: alignas(64) S a@[MOST]; memset(a@, 0, (periodic ? TILE + C : len) * sizeof(S));
+    //each scalargrad: alignas(64) S a@[TILE] = {0};
 #if !BITS
     for (I t = 0; t + 1 < T; ++t)
       for (I i0 = 0; i0 < len; i0 += TILE) {
         const I m = lesser(TILE, len - i0);
         const X* __restrict const xt = x + t * N + n0 + i0;
         //each state: const S* __restrict const w@ = s@ + t * STATES * B + i0; S* __restrict const z@ = s@ + (t + 1) * STATES * B + i0;
-        //each channel: const S* __restrict const q@ = c@ + i0;
+        const I at0 = periodic ? (n0 + i0) % C : i0;
+        //each channel: const S* __restrict const q@ = c@ + at0;
         prefetch(xt + N, m);
 #pragma GCC ivdep
         for (I i = 0; i < m; ++i) {
@@ -299,8 +304,10 @@ extern "C" int backward(const I* with) {
         X* __restrict const gxt = far ? out : gx + t * N + n0 + i0;
 #endif
         //each state: S* __restrict const e@ = g@ + i0;
-        //each channel: const S* __restrict const q@ = c@ + i0;
-        //each grad: S* __restrict const b@ = a@ + i0;
+        const I at0 = periodic ? (n0 + i0) % C : i0;
+        //each channel: const S* __restrict const q@ = c@ + at0;
+        //each channelgrad: S* __restrict const b@ = a@ + at0;
+        //each scalargrad: S* __restrict const b@ = a@;
         if (t) prefetch(gyt - N, m);
 #pragma GCC ivdep
         for (I i = 0; i < m; ++i) {
@@ -325,10 +332,10 @@ extern "C" int backward(const I* with) {
 #endif
       }
     //each state: if (gfirst[@]) memcpy((S*)gfirst[@] + n0, g@, len * sizeof(S));
-    //each scalargrad: part@[b] = total(a@, len);
-    //each channelgrad: gather(part@ + b * wide, a@, n0, len, inner, C);
+    //each scalargrad: part@[b] = total(a@, lesser(TILE, len));
+    //each channelgrad: gather(part@ + b * wide, a@, periodic ? 0 : n0, periodic ? TILE + C : len, inner, C);
   }
   //each scalargrad: { double sum = 0; for (I b = 0; b < blocks; ++b) sum += part@[b]; *(S*)gvalue[@] = (S)sum; free(part@); }
-  //each channelgrad: fold((S*)gvalue[@], part@, blocks, B, wide, inner, C); free(part@);
+  //each channelgrad: fold((S*)gvalue[@], part@, blocks, periodic ? 0 : B, wide, inner, C); free(part@);
   return ok ? 0 : 1;
 }
