@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
@@ -58,12 +59,16 @@ def _flat(neuron: Any, names: tuple[str, ...]) -> Any:
 def _traced(function: Any, inputs: int, dtype: torch.dtype) -> fx.Graph:
     from torch.fx.experimental.proxy_tensor import make_fx
 
-    scalars = [torch.full((), 0.5, dtype=dtype, device="cpu") for _ in range(inputs)]
+    def trace() -> fx.GraphModule:
+        scalars = [torch.full((), 0.5, dtype=dtype, device="cpu") for _ in range(inputs)]
+        traced = make_fx(function)(*scalars)
+        if any(node.op == "call_function" and node.target._schema.is_mutable for node in traced.graph.nodes):
+            traced = make_fx(torch.func.functionalize(traced))(*scalars)  # autograd formulas write in place here and there
+        return traced
+
     try:
-        with torch.enable_grad(), torch.autocast("cpu", enabled=False):
-            traced = make_fx(function)(*scalars)
-            if any(node.op == "call_function" and node.target._schema.is_mutable for node in traced.graph.nodes):
-                traced = make_fx(torch.func.functionalize(traced))(*scalars)  # autograd formulas write in place here and there
+        with ThreadPoolExecutor(1) as pool:  # a thread of its own knows neither autocast nor no_grad nor saved-tensor hooks of the caller
+            traced = pool.submit(trace).result()
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise CannotFuse(f"step cannot be traced on scalars ({reason}); the reference loop runs") from error
