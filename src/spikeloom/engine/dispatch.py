@@ -12,12 +12,13 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 
 from spikeloom.core.errors import SpikeloomError, refusal
-from spikeloom.engine import cache, cpp, reference
+from spikeloom.engine import cache, cpp, reference, triton_kernel
 from spikeloom.engine.kernel import Kernel, Scan, laid_out
 from spikeloom.engine.trace import CannotFuse
+from spikeloom.engine.triton_kernel import TritonKernel
 
-BACKENDS = ("auto", "reference", "cpp")
-_kernels: dict[Any, Kernel | str] = {}  # a text says why there is no kernel
+BACKENDS = ("auto", "reference", "cpp", "triton")
+_kernels: dict[Any, Kernel | TritonKernel | str] = {}  # a text says why there is no kernel
 _warned: set[str] = set()
 
 
@@ -33,13 +34,24 @@ def backend() -> str:
     return name
 
 
-def explain(neuron: Any, dtype: torch.dtype = torch.float32) -> tuple[str, str]:
-    """`(backend, reason)` of a call of `neuron` on CPU input of `dtype` in this process. Compiles the forward kernel."""
+def explain(neuron: Any, dtype: torch.dtype = torch.float32, device: torch.device | str | None = None) -> tuple[str, str]:
+    """`(backend, reason)` of a call of `neuron` on input of `dtype` in this process. Compiles the forward kernel of the CPU.
+
+    device: where the input lies; None: where the neuron's values lie.
+    """
     if backend() == "reference":
         return "reference", "SPIKELOOM_BACKEND=reference"
     values = neuron.values()
-    kernel = _kernel(neuron, tuple(values), tuple(v.numel() > 1 for v in values.values()), dtype, ())
-    return ("reference", kernel) if isinstance(kernel, str) else ("cpp", f"fused by {cache.compiler()}, kept in {cache.folder()}")
+    device = torch.device(device) if device is not None else next((v.device for v in values.values()), torch.device("cpu"))
+    kernel = _elsewhere(device)
+    if kernel is None:
+        kernel = _kernel(_maker(device), neuron, tuple(values), tuple(v.numel() > 1 for v in values.values()), dtype, ())
+    if isinstance(kernel, str):
+        return "reference", kernel
+    if isinstance(kernel, Kernel):
+        return "cpp", f"fused by {cache.compiler()}, kept in {cache.folder()}"
+    how = "interpreted" if triton_kernel.interpreted() else "fused"
+    return "triton", f"{how} by Triton {triton_kernel.version()}, kept in {cache.folder()}"
 
 
 def run(
@@ -49,7 +61,7 @@ def run(
 
     state: each broadcasts against `[B, ...]`; None: zero. keep: False allows `()` in place of the final state.
     The reference loop runs under torch.compile, torch.export, functorch transforms, forward-mode AD and dispatch modes,
-    off the CPU, and where parameters and x differ in precision.
+    off the CPU and CUDA, and where parameters and x differ in precision.
     """
     if torch.compiler.is_compiling():
         return _referred(neuron, x, steps, state, values)
@@ -57,8 +69,8 @@ def run(
     result = "SPIKELOOM_BACKEND=reference" if asked == "reference" else _obstacle(x) or _fused(neuron, x, steps, state, values, keep)
     if not isinstance(result, str):
         return result
-    if asked == "cpp":
-        raise CannotFuse(f"SPIKELOOM_BACKEND=cpp: {type(neuron).__name__}: {result}")
+    if asked in ("cpp", "triton"):
+        raise CannotFuse(f"SPIKELOOM_BACKEND={asked}: {type(neuron).__name__}: {result}")
     return _referred(neuron, x, steps, state, values)
 
 
@@ -76,35 +88,54 @@ def _obstacle(x: Tensor) -> str | None:
         return "the call is being traced or transformed"
     if forward_ad._current_level >= 0 or torch._C._get_tracing_state() is not None:
         return "the call is being traced or transformed"
-    if not x.is_cpu or x.layout is not torch.strided:
-        return f"x is a {x.layout} tensor on {x.device}; kernels read dense tensors on the CPU"
+    if x.layout is not torch.strided:
+        return f"x is a {x.layout} tensor; kernels read dense tensors"
+    elsewhere = _elsewhere(x.device)
+    if elsewhere is not None:
+        return elsewhere
     if x.dtype not in cpp.COMPUTE:
         return f"x is {x.dtype}; kernels read " + ", ".join(map(str, cpp.COMPUTE))
     return "x is empty" if x.numel() == 0 else None
 
 
+def _elsewhere(device: torch.device) -> str | None:
+    """Why no kernel runs on `device`; None if one may."""
+    asked = backend()
+    if device.type == "cpu":
+        if asked == "triton" and not triton_kernel.interpreted():
+            return "x is on the CPU, where Triton is only interpreted; set TRITON_INTERPRET=1 before the start, or unset SPIKELOOM_BACKEND"
+        return None
+    if device.type != "cuda":
+        return f"x is on {device}; kernels run on the CPU and on CUDA"
+    return f"x is on {device}; C++ kernels run on the CPU" if asked == "cpp" else None
+
+
+def _maker(device: torch.device) -> type[Kernel] | type[TritonKernel]:
+    return TritonKernel if device.type == "cuda" or backend() == "triton" else Kernel
+
+
 def _fused(neuron: Any, x: Tensor, steps: int, state: tuple[Tensor, ...] | None, values: Any, keep: bool) -> Any:
     """Spikes and final state, or the reason why no kernel can give them."""
     dtype = cpp.COMPUTE[x.dtype]
-    given = vars(values)
+    given, device = vars(values), x.device
     tensors = list(given.values())
     for k, v in enumerate(tensors):
-        if v.dtype is not dtype or not v.is_cpu:
-            return f"a value is {v.dtype} on {v.device}; with x in {x.dtype} the kernel computes in {dtype} on the CPU"
+        if v.dtype is not dtype or v.device != device:
+            return f"a value is {v.dtype} on {v.device}; with x in {x.dtype} the kernel computes in {dtype} on {device}"
         if v.dim() and v.numel() > 1 and (v.dim() != x.dim() - 1 or v.numel() != x.shape[1] or v.shape[0] != x.shape[1]):
             return f"a value has shape {list(v.shape)}; kernels take one number, or one per channel"
         if not v.is_contiguous():
             tensors[k] = v.contiguous()
     x, inner = _in_order(x)
     if state is not None:
-        if any(s.dtype is not dtype or not s.is_cpu for s in state):
-            return f"the state is not {dtype} on the CPU"
+        if any(s.dtype is not dtype or s.device != device for s in state):
+            return f"the state is not {dtype} on {device}"
         like = x[: x.shape[0] // steps]
         state = tuple(laid_out(s.expand(like.shape), like) for s in state)
     inputs = (x, *(state or ()), *tensors)
     differentiated = torch.is_grad_enabled() and any([t.requires_grad for t in inputs])
     needs = (x.requires_grad, *[v.requires_grad for v in tensors]) if differentiated else ()
-    kernel = _kernel(neuron, tuple(given), tuple([v.numel() > 1 for v in tensors]), x.dtype, needs)
+    kernel = _kernel(_maker(device), neuron, tuple(given), tuple([v.numel() > 1 for v in tensors]), x.dtype, needs)
     if isinstance(kernel, str):
         return kernel
     if differentiated:
@@ -126,16 +157,19 @@ def _in_order(x: Tensor) -> tuple[Tensor, int]:
     return x, math.prod(x.shape[2:])
 
 
-def _kernel(neuron: Any, names: tuple[str, ...], channel: tuple[bool, ...], dtype: torch.dtype, needs: tuple[bool, ...]) -> Kernel | str:
-    key = (_structure(neuron), names, channel, dtype, needs)
+def _kernel(
+    maker: type[Kernel] | type[TritonKernel], neuron: Any, names: tuple[str, ...], channel: tuple[bool, ...], dtype: torch.dtype,
+    needs: tuple[bool, ...],
+) -> Kernel | TritonKernel | str:  # fmt: skip
+    key = (_structure(neuron), names, channel, dtype, needs, maker)
     kernel = _kernels.get(key)
     if kernel is None:
         try:
-            kernel = Kernel(neuron, names, channel, dtype, needs)
+            kernel = maker(neuron, names, channel, dtype, needs)
         except (CannotFuse, cache.CannotCompile) as error:
             kernel = str(error)
         _kernels[key] = kernel
-    if isinstance(kernel, str) and kernel not in _warned and backend() != "cpp":
+    if isinstance(kernel, str) and kernel not in _warned and backend() == "auto":
         _warned.add(kernel)
         warnings.warn(kernel, SlowBackend, stacklevel=2)
     return kernel

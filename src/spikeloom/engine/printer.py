@@ -46,7 +46,7 @@ def statements(language: Language, graph: fx.Graph, inputs: Sequence[str], outpu
         node = stack.pop()
         if node not in live:
             live.add(node)
-            stack.extend(node.all_input_nodes)
+            stack.extend(node.args[0].all_input_nodes if _is_step(node) else node.all_input_nodes)
     lines = []
     for node in graph.nodes:
         if node in live and node.op == "call_function":
@@ -93,6 +93,8 @@ def _kind(node: fx.Node, dtype: torch.dtype) -> str:
 
 def _expression(language: Language, node: fx.Node, names: dict[fx.Node, str], kind: str) -> str:
     op, scalar = node.target._schema.name.removeprefix("aten::"), language.scalar
+    if _is_step(node):
+        return scalar["step"].format(names[node.args[0].args[0]])
     left = {k: v for k, v in node.kwargs.items() if k not in FREE and v is not None and not (k == "alpha" and v == 1)}
     operands = [_operand(language, a, names) for a in node.args]
     bools = [isinstance(a, fx.Node) and a.meta["val"].dtype == torch.bool for a in node.args]
@@ -109,8 +111,6 @@ def _expression(language: Language, node: fx.Node, names: dict[fx.Node, str], ki
     if op == "clamp" and not left:
         low, high = ([*node.args[1:], None, None])[:2]
         return _clamp(language, operands[0], low, high, names)
-    if op == "relu" and _is(node.args[0], "sign"):  # relu(sign(z)), the branch-free step function, as one compare
-        return scalar["step"].format(names[node.args[0].args[0]])
     fits = op in scalar and not left and len(operands) == 1 + max(map(int, re.findall(r"{(\d)}", scalar[op])))
     if not fits or (kind == "bool" and any(bools) and op not in LOGICAL):
         raise CannotFuse(f"{node.target} has no scalar form; the reference loop runs")
@@ -130,6 +130,11 @@ def _clamp(language: Language, value: str, low: Any, high: Any, names: dict[fx.N
     if low is not None:
         text = f"({language.scalar['clamp_min'].format(text, _operand(language, low, names))})"
     return text if high is None else language.scalar["clamp_max"].format(text, _operand(language, high, names))
+
+
+def _is_step(node: fx.Node) -> bool:
+    """relu(sign(z)), the branch-free step function: one compare."""
+    return _is(node, "relu") and _is(node.args[0], "sign")
 
 
 def _is(node: Any, op: str) -> bool:
