@@ -148,7 +148,8 @@ def _filled(
         "scalar": [j for j in values if not channel[j]], "channel": [j for j in values if channel[j]],
     }  # fmt: skip
     kept = length * (states + 2)  # per neuron, in registers: states, x, gradients
-    block = 512 if kept <= 24 else 256 if kept <= 48 else 128
-    constants = {"S": f"tl.{dtype}".replace("torch.", ""), "X": f"tl.{storage}".replace("torch.", ""), "BLOCK": block, "HALVED": HALVED[dtype]}
+    block = 512 if kept <= 12 else 256 if kept <= 24 else 128
+    types = {name: str(kind).replace("torch", "tl") for name, kind in (("S", dtype), ("X", storage))}
+    constants = {**types, "BLOCK": block, "HALVED": HALVED[dtype]}
     head = "".join(f"{name} = tl.constexpr({value})\n" for name, value in constants.items())
     return template["head"] + head + "\n\n" + template[str(dtype)] + template["common"] + filled(template[which], "#", lists, parts)

@@ -7,7 +7,6 @@ import os
 import tempfile
 from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -66,8 +65,8 @@ class TritonKernel:
         size = _size(x, steps, count, inner)
         gx = torch.empty_like(x) if self.needs[0] else None
         gfirst = tuple(self._like_state(x, steps) for _ in range(self.states)) if wants_first else ()
-        tape = x.new_empty(count * self.states * size[0], dtype=self.dtype) if count > 1 and self.states else None
-        wide = [x.new_empty(size[0], dtype=self.dtype) if need else None for need in self.needs[1:]]  # one entry per neuron
+        tape = torch.empty(count * self.states * size[0], dtype=self.dtype, device=x.device) if count > 1 and self.states else None
+        wide = [torch.empty(size[0], dtype=self.dtype, device=x.device) if need else None for need in self.needs[1:]]
         states = (*(first or self.nowhere), *(glast or self.nowhere), *(gfirst or self.nowhere))
         _launch(function, block, size, x, grad, gx, tape, *states, *values, *wide)
         return gx, gfirst, [None if w is None else _summed(w, v, inner) for w, v in zip(wide, values, strict=True)]
