@@ -2,7 +2,6 @@
 
 import copy
 import importlib.util
-import os
 import re
 import sys
 from itertools import cycle
@@ -57,10 +56,11 @@ def test_every_neuron_and_choice(name, options, surrogate):
     neuron = neurons.known[name](**options, surrogate=surrogate, learnable=tuple(neurons.known[name].params)).double()
     x, state = driven((7, 9), 3)
     assert_same(neuron, x, 3, (state,) * len(neuron.states), 1e-12)
+    with torch.no_grad():
+        assert torch.equal(fused(neuron.float(), x.float(), 3)[0], reference(neuron, x.float(), 3)[0])
 
 
-@pytest.mark.parametrize("surrogate", surrogates.known)
-@pytest.mark.parametrize("name", neurons.known)
+@pytest.mark.parametrize(("name", "surrogate"), list(zip(cycle(neurons.known), surrogates.known, strict=False)))
 def test_float32(name, surrogate):
     """The kernel's own exp and tanh differ from torch's by a few units in the last place."""
     neuron = neurons.known[name](surrogate=surrogate)
@@ -70,12 +70,11 @@ def test_float32(name, surrogate):
 
 @pytest.mark.parametrize("surrogate", surrogates.known)
 def test_smooth_firing(surrogate):
-    for cls in (neurons.LIF, neurons.PLIF):
-        neuron = cls(fires="smooth", surrogate=surrogate).double()
-        x, state = driven((7, 9), 2)
-        ours, theirs = (differentiated(neuron, x, 2, (state,), scan) for scan in (fused, reference))
-        assert_close(ours.spikes, theirs.spikes, 1e-13, "spikes")
-        assert_close(ours.x, theirs.x, 1e-12, "x")
+    neuron = neurons.PLIF(fires="smooth", surrogate=surrogate).double()
+    x, state = driven((7, 9), 2)
+    ours, theirs = (differentiated(neuron, x, 2, (state,), scan) for scan in (fused, reference))
+    assert_close(ours.spikes, theirs.spikes, 1e-13, "spikes")
+    assert_close(ours.x, theirs.x, 1e-12, "x")
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (7, 9), (17, 59)], ids=["1", "63", "1003"])
@@ -85,7 +84,7 @@ def test_sizes(shape, steps):
     assert_same(neurons.LIF(surrogate="triangle", learnable=("decay",)).double(), x, steps, (state,), 1e-12)
 
 
-@pytest.mark.parametrize("steps", [16, 17, 32, 37])
+@pytest.mark.parametrize("steps", [16, 17, 37])
 def test_many_steps(steps):
     """One segment, then several, the last of them full or cut short."""
     x, state = driven((2, 5), steps)
@@ -94,7 +93,7 @@ def test_many_steps(steps):
         assert torch.equal(fused(neurons.LIF().double(), x, steps)[0], reference(neurons.LIF().double(), x, steps)[0])
 
 
-@pytest.mark.parametrize(("levels", "steps"), [(1, 3), (2, 9), (6, 4), (6, 5)])
+@pytest.mark.parametrize(("levels", "steps"), [(1, 3), (2, 9), (6, 5)])
 def test_levels(levels, steps):
     neuron = neurons.MLF(levels=levels, spacing=0.5, learnable=("decay", "spacing")).double()
     x, state = driven((1, 3), steps)
@@ -300,12 +299,12 @@ def test_gpu_many_steps_and_layouts(gpu):
 
 
 @on_gpu
-def test_gpu_equals_cpu():
+def test_gpu_equals_cpu(monkeypatch):
     """The same bits as the interpreter, whose arithmetic is numpy's."""
     neuron = neurons.LIF(surrogate="sigmoid", fires="smooth")
     x, state = driven((7, 9), 5, torch.float32)
     interpreted = differentiated(neuron, x, 5, (state,), fused)
-    os.environ.pop("TRITON_INTERPRET")  # set again by the fixture of the next test
+    monkeypatch.delenv("TRITON_INTERPRET")
     ours = differentiated(copy.deepcopy(neuron).cuda(), x.cuda(), 5, (state.cuda(),), fused)
     assert torch.equal(ours.spikes.cpu(), interpreted.spikes) and torch.equal(ours.x.cpu(), interpreted.x)
 
