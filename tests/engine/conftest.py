@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from spikeloom.engine import cache, dispatch, kernel
+from spikeloom.engine import cache, dispatch, moments
 
 
 @pytest.fixture(scope="session")
@@ -22,10 +22,17 @@ def private_cache(cache_folder, monkeypatch):
 
 @pytest.fixture(autouse=True)
 def poison(monkeypatch):
-    """What a kernel should write and does not is NaN."""
+    """What a kernel should write and does not is NaN, or 165 where it is a byte."""
+
+    def spoil(original):
+        def made(*args, **options):
+            new = original(*args, **options)
+            return new.fill_(float("nan") if new.is_floating_point() else 165)
+
+        return made
+
     for name in ("empty", "empty_like"):
-        original = getattr(torch, name)
-        monkeypatch.setattr(torch, name, lambda *a, _original=original, **k: _original(*a, **k).fill_(float("nan")))
+        monkeypatch.setattr(torch, name, spoil(getattr(torch, name)))
 
 
 @pytest.fixture
@@ -39,8 +46,8 @@ def forgetful(monkeypatch):
     """As if no kernel had been made in this process."""
     monkeypatch.setattr(dispatch, "_kernels", {})
     monkeypatch.setattr(dispatch, "_warned", set())
-    for function in (kernel._function, cache._compiler, cache._temporary):
+    for function in (cache.function, moments._function, cache._compiler, cache._temporary):
         function.cache_clear()
     yield
-    for function in (kernel._function, cache._compiler, cache._temporary):
+    for function in (cache.function, moments._function, cache._compiler, cache._temporary):
         function.cache_clear()

@@ -1,7 +1,7 @@
 """Decoded arrays on disk: a folder of .npy files and a manifest, built once, opened as memory maps.
 
-A folder is built under a temporary name and renamed, so that it is whole or absent; of two processes that build it at once,
-the second finds the first one's and drops its own. Every open checks dtype, shape and CRC-32 (about 0.03 s per 100 MB).
+A folder is built under a temporary name and renamed under a lock, so that it is whole or absent; of two processes that build it
+at once, the second finds the first one's and drops its own. Every open checks dtype, shape and CRC-32 (about 0.03 s per 100 MB).
 """
 
 import json
@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from spikeloom.core.errors import DataError
+from spikeloom.core.lock import locked
 
 FORMAT = 1
 Arrays = dict[str, np.ndarray]
@@ -68,9 +69,11 @@ def _build(folder: Path, build: Callable[[Path], None]) -> None:
         fresh.mkdir()
         build(fresh)
         (fresh / "manifest.json").write_text(json.dumps(_manifest(_maps(fresh)), indent=1))
-        if folder.exists() and _open(folder) is None:
-            os.replace(folder, temporary / "damaged")
-        os.replace(fresh, folder)
+        with locked(folder.parent):
+            if _open(folder) is None:
+                if folder.exists():
+                    os.replace(folder, temporary / "damaged")
+                os.replace(fresh, folder)
     except OSError as error:
         if _open(folder) is None:  # else another process was faster
             raise DataError(f"{folder}: cannot be written ({error}); {advice}") from error

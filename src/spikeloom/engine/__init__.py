@@ -3,6 +3,6 @@
 from spikeloom.engine import reference
 from spikeloom.engine.allocator import tune_allocator
 from spikeloom.engine.dispatch import SlowBackend, backend, explain, run
-from spikeloom.engine.trace import CannotFuse
+from spikeloom.engine.trace import CannotFuse, CannotPack
 
-__all__ = ["CannotFuse", "SlowBackend", "backend", "explain", "reference", "run", "tune_allocator"]
+__all__ = ["CannotFuse", "CannotPack", "SlowBackend", "backend", "explain", "reference", "run", "tune_allocator"]

@@ -12,11 +12,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from spikeloom.core.errors import SpikeloomError
+from spikeloom.core.lock import locked
 
 # contraction into fused multiply-adds would flip spikes against the reference loop
 FLAGS = (
@@ -36,13 +37,22 @@ def library(source: str) -> ctypes.CDLL:
     key = hashlib.sha256("\0".join([source, *command, *FLAGS, version, _cpu()]).encode()).hexdigest()
     path = folder() / f"{key}.so"
     if not _sound(path):
-        with _locked(path.with_suffix(".lock")):
+        with locked(path.with_suffix(".lock")):
             if not _sound(path):
                 _compile(command, source, path)
     try:
         return ctypes.CDLL(str(path))
     except OSError as error:
         raise CannotCompile(f"the compiled kernel cannot be loaded ({error}); the reference loop runs") from error
+
+
+@cache
+def function(source: str, name: str) -> Any:
+    """The function `name` of `library(source)`: takes the bytes of its arguments, returns an int."""
+    found = getattr(library(source), name)
+    found.restype = ctypes.c_int
+    found.argtypes = (ctypes.c_char_p,)
+    return found
 
 
 def compiler() -> str:
@@ -129,16 +139,3 @@ def _compile(command: tuple[str, ...], source: str, path: Path) -> None:
         content = built.read_bytes()
         built.write_bytes(content + hashlib.sha256(content).digest())
         os.replace(built, path)
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """One process at a time; where the platform has no such lock, two may compile the same, and the last rename wins."""
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import fx
 
-from spikeloom.engine.trace import CannotFuse
+from spikeloom.engine.trace import CannotFuse, is_step, results
 
 COMPUTE = {torch.float64: torch.float64, torch.float32: torch.float32, torch.bfloat16: torch.float32, torch.float16: torch.float32}
 STORAGE = {torch.float64: "DOUBLE", torch.float32: "FLOAT", torch.bfloat16: "BFLOAT16", torch.float16: "HALF"}
@@ -40,40 +40,54 @@ LOGICAL = {"logical_not", "bitwise_not", "logical_and", "logical_or", "bitwise_a
 FREE = {"dtype", "layout", "device", "pin_memory", "memory_format", "non_blocking", "implicit"}  # say nothing about a scalar's value
 
 
-def forward_source(step: fx.Graph, states: int, channel: Sequence[bool], storage: torch.dtype) -> str:
-    """C++ of the scan that writes spikes and states. channel: which values have one entry per channel."""
-    body = statements(step, _inputs(states, channel), ["y0", *_each("n{}", states)], COMPUTE[storage])
-    return _filled("forward", states, channel, storage, {"BODY": body})
+def forward_source(
+    step: fx.Graph, states: int, channel: Sequence[bool], storage: torch.dtype, pull: fx.Graph | None = None, bits: Sequence[fx.Node] = ()
+) -> str:
+    """C++ of the scan that writes spikes and states, and the nodes `bits` of `pull`. channel: which values have one entry per channel."""
+    dtype, inputs = COMPUTE[storage], _inputs(states, channel)
+    body = statements(step, results(step), inputs, ["y0", *_each("n{}", states)], dtype)
+    if pull and bits:
+        nothing = ["S(0)"] * (1 + states)  # bits do not depend on gradients
+        body += "\n" + statements(pull, bits, [*inputs, *nothing], _each("k{}", len(bits)), dtype, prefix="q")
+    return _filled("forward", states, channel, storage, {"BODY": body}, bits=len(bits))
 
 
 def backward_source(
-    step: fx.Graph, pull: fx.Graph, states: int, channel: Sequence[bool], storage: torch.dtype, needs: Sequence[bool]
-) -> str:
-    """C++ of the scan that recomputes the states and walks back. needs: which of x and the values need a gradient."""
+    step: fx.Graph, pull: fx.Graph, states: int, channel: Sequence[bool], storage: torch.dtype, needs: Sequence[bool],
+    bits: Sequence[fx.Node] = (),
+) -> str:  # fmt: skip
+    """C++ of the scan that walks back, after recomputing the states, or from `bits`. needs: which of x and the values need a gradient."""
     dtype, inputs = COMPUTE[storage], _inputs(states, channel)
-    replay = statements(step, inputs, [None, *_each("n{}", states)], dtype)
+    replay = statements(step, results(step), inputs, [None, *_each("n{}", states)], dtype) if not bits else ""
     wanted = ["gx0" if needs[0] else None, *_each("m{}", states), *(f"d{j}" if need else None for j, need in enumerate(needs[1:]))]
-    body = statements(pull, [*inputs, "gy0", *_each("h{}", states)], wanted, dtype)
-    return _filled("backward", states, channel, storage, {"REPLAY": replay, "BODY": body}, needs)
+    given = {node: f"k{k}" for k, node in enumerate(bits)}
+    body = statements(pull, results(pull), [*inputs, "gy0", *_each("h{}", states)], wanted, dtype, given)
+    return _filled("backward", states, channel, storage, {"REPLAY": replay, "BODY": body}, needs, len(bits))
 
 
-def statements(graph: fx.Graph, inputs: Sequence[str], outputs: Sequence[str | None], dtype: torch.dtype) -> str:
-    """The graph as C++: its inputs are the variables `inputs`, output i becomes the new variable `outputs[i]` (None: not computed)."""
-    names: dict[fx.Node, str] = dict(zip(graph.find_nodes(op="placeholder"), inputs, strict=True))
-    results = next(iter(graph.find_nodes(op="output"))).args[0]
-    wanted = [(node, name) for node, name in zip(results, outputs, strict=True) if name is not None]
+def statements(
+    graph: fx.Graph, nodes: Sequence[Any], inputs: Sequence[str], outputs: Sequence[str | None], dtype: torch.dtype,
+    given: Mapping[fx.Node, str] | None = None, prefix: str = "r",
+) -> str:  # fmt: skip
+    """C++ that computes `nodes` of the graph: nodes[i] becomes the new variable `outputs[i]` (None: not computed).
+
+    inputs: variables of the graph's inputs. given: nodes that are variables already. prefix: of the new variables.
+    """
+    known: dict[fx.Node, str] = {**dict(zip(graph.find_nodes(op="placeholder"), inputs, strict=True)), **(given or {})}
+    names = dict(known)
+    wanted = [(node, name) for node, name in zip(nodes, outputs, strict=True) if name is not None]
     live: set[fx.Node] = set()
     stack = [node for node, _ in wanted if isinstance(node, fx.Node)]
     while stack:
         node = stack.pop()
-        if node not in live:
+        if node not in live and node not in known:
             live.add(node)
             stack.extend(node.all_input_nodes)
     lines = []
     for node in graph.nodes:
         if node in live and node.op == "call_function":
             kind = _kind(node, dtype)
-            names[node] = f"r{len(lines)}"
+            names[node] = f"{prefix}{len(lines)}"
             lines.append(f"const {kind} {names[node]} = {_expression(node, names, kind)};")
     for node, name in wanted:
         lines.append(f"const S {name} = {names[node] if isinstance(node, fx.Node) else 'S(0)'};")
@@ -105,7 +119,7 @@ def _expression(node: fx.Node, names: dict[fx.Node, str], kind: str) -> str:
     if op == "clamp" and not left:
         low, high = ([*node.args[1:], None, None])[:2]
         return _clamp(operands[0], low, high, names)
-    if op == "relu" and _is(node.args[0], "sign"):  # relu(sign(z)), the branch-free step function, as one compare
+    if is_step(node):  # relu(sign(z)), the branch-free step function, as one compare
         return f"{names[node.args[0].args[0]]} > 0 ? S(1) : S(0)"
     fits = op in SCALAR and not left and len(operands) == 1 + max(map(int, re.findall(r"{(\d)}", SCALAR[op])))
     if not fits or (kind == "bool" and any(bools) and op not in LOGICAL):
@@ -120,8 +134,6 @@ def _clamp(value: str, low: Any, high: Any, names: dict[fx.Node, str]) -> str:
     return text if high is None else SCALAR["clamp_max"].format(text, _operand(high, names))
 
 
-def _is(node: Any, op: str) -> bool:
-    return isinstance(node, fx.Node) and node.op == "call_function" and node.target._schema.name == f"aten::{op}"
 
 
 def _operand(value: Any, names: dict[fx.Node, str]) -> str:
@@ -145,6 +157,11 @@ def _inputs(states: int, channel: Sequence[bool]) -> list[str]:
     return ["x0", *_each("v{}", states), *_each("p{}", len(channel))]
 
 
+def head(storage: torch.dtype) -> str:
+    """The definitions that every kernel shares: the stored type X, the computed type S, and what moves between them."""
+    return f"#define {STORAGE[storage]}\n#define BITS 0\n" + _template()["head"]
+
+
 @cache
 def _template() -> dict[str, str]:
     text = resources.files(__package__).joinpath("scan.cpp").read_text()
@@ -153,19 +170,20 @@ def _template() -> dict[str, str]:
 
 
 def _filled(
-    which: str, states: int, channel: Sequence[bool], storage: torch.dtype, parts: dict[str, str], needs: Sequence[bool] = ()
+    which: str, states: int, channel: Sequence[bool], storage: torch.dtype, parts: dict[str, str], needs: Sequence[bool] = (), bits: int = 0
 ) -> str:
     """The template with each `/*each state|scalar|channel|...: text with @*/` repeated and each `/*NAME*/` replaced."""
     values = range(len(channel))
     lists: dict[str, Sequence[int]] = {
         "state": range(states),
+        "bit": range(bits),
         "scalar": [j for j in values if not channel[j]],
         "channel": [j for j in values if channel[j]],
         "grad": [j for j in values if needs and needs[1 + j]],
         "scalargrad": [j for j in values if needs and needs[1 + j] and not channel[j]],
         "channelgrad": [j for j in values if needs and needs[1 + j] and channel[j]],
     }
-    counts = {"STATES": states, "VALUES": len(channel), "ARRAYS": sum(channel), "GRADS": sum(needs[1:])}
+    counts = {"STATES": states, "VALUES": len(channel), "ARRAYS": sum(channel), "GRADS": sum(needs[1:]), "BITS": bits}
     defined = [STORAGE[storage], *(f"{name} {count}" for name, count in counts.items()), *(["GRADX"] if needs and needs[0] else [])]
     lines = [f"#define {text}" for text in defined]
     for line in (_template()["head"] + _template()[which]).splitlines():

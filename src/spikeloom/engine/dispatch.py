@@ -14,7 +14,8 @@ from torch.autograd import forward_ad
 from spikeloom.core.errors import SpikeloomError, refusal
 from spikeloom.engine import cache, cpp, reference
 from spikeloom.engine.kernel import Kernel, Scan, laid_out
-from spikeloom.engine.trace import CannotFuse
+from spikeloom.engine.moments import BatchNormed
+from spikeloom.engine.trace import AFFINE, CannotFuse
 
 BACKENDS = ("auto", "reference", "cpp")
 _kernels: dict[Any, Kernel | str] = {}  # a text says why there is no kernel
@@ -43,23 +44,24 @@ def explain(neuron: Any, dtype: torch.dtype = torch.float32) -> tuple[str, str]:
 
 
 def run(
-    neuron: Any, x: Tensor, steps: int, state: tuple[Tensor, ...] | None, values: Any, keep: bool = True
+    neuron: Any, x: Tensor, steps: int, state: tuple[Tensor, ...] | None, values: Any, keep: bool = True, norm: Any = None
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Spikes `[T*B, ...]` and final state of `neuron` on input x `[T*B, ...]`.
 
     state: each broadcasts against `[B, ...]`; None: zero. keep: False allows `()` in place of the final state.
+    norm: a norm to apply to x first, see `moments.BatchNormed`; in the kernel where there is one, else by its `normalise(x)`.
     The reference loop runs under torch.compile, torch.export, functorch transforms, forward-mode AD and dispatch modes,
     off the CPU, and where parameters and x differ in precision.
     """
     if torch.compiler.is_compiling():
         return _referred(neuron, x, steps, state, values)
     asked = backend()
-    result = "SPIKELOOM_BACKEND=reference" if asked == "reference" else _obstacle(x) or _fused(neuron, x, steps, state, values, keep)
+    result = "SPIKELOOM_BACKEND=reference" if asked == "reference" else _obstacle(x) or _fused(neuron, x, steps, state, values, keep, norm)
     if not isinstance(result, str):
         return result
     if asked == "cpp":
         raise CannotFuse(f"SPIKELOOM_BACKEND=cpp: {type(neuron).__name__}: {result}")
-    return _referred(neuron, x, steps, state, values)
+    return _referred(neuron, x if norm is None else norm.normalise(x), steps, state, values)
 
 
 def _referred(neuron: Any, x: Tensor, steps: int, state: tuple[Tensor, ...] | None, values: Any) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -83,11 +85,11 @@ def _obstacle(x: Tensor) -> str | None:
     return "x is empty" if x.numel() == 0 else None
 
 
-def _fused(neuron: Any, x: Tensor, steps: int, state: tuple[Tensor, ...] | None, values: Any, keep: bool) -> Any:
+def _fused(neuron: Any, x: Tensor, steps: int, state: tuple[Tensor, ...] | None, values: Any, keep: bool, norm: Any) -> Any:
     """Spikes and final state, or the reason why no kernel can give them."""
     dtype = cpp.COMPUTE[x.dtype]
     given = vars(values)
-    tensors = list(given.values())
+    names, tensors, learned, batch = tuple(given), list(given.values()), (), None
     for k, v in enumerate(tensors):
         if v.dtype is not dtype or not v.is_cpu:
             return f"a value is {v.dtype} on {v.device}; with x in {x.dtype} the kernel computes in {dtype} on the CPU"
@@ -100,15 +102,27 @@ def _fused(neuron: Any, x: Tensor, steps: int, state: tuple[Tensor, ...] | None,
         if any(s.dtype is not dtype or not s.is_cpu for s in state):
             return f"the state is not {dtype} on the CPU"
         like = x[: x.shape[0] // steps]
-        state = tuple(laid_out(s.expand(like.shape), like) for s in state)
-    inputs = (x, *(state or ()), *tensors)
-    differentiated = torch.is_grad_enabled() and any([t.requires_grad for t in inputs])
-    needs = (x.requires_grad, *[v.requires_grad for v in tensors]) if differentiated else ()
-    kernel = _kernel(neuron, tuple(given), tuple([v.numel() > 1 for v in tensors]), x.dtype, needs)
+        state = tuple(laid_out(s.expand(like.shape), like.shape, like.stride()) for s in state)
+    if norm is not None:
+        learned, names = norm.learned(), names + AFFINE
+        if any(t.dtype is not dtype for t in (norm.running_mean, *learned)):
+            return f"the norm before it is not {dtype}"
+        if not norm.training:
+            tensors += norm.affine(norm.running_mean, norm.running_var, *learned)
+    differentiated = torch.is_grad_enabled() and any([t.requires_grad for t in (x, *(state or ()), *tensors, *learned)])
+    channel = [v.numel() > 1 for v in tensors]
+    needs = [x.requires_grad, *[v.requires_grad for v in tensors]] if differentiated else []
+    if norm is not None and norm.training:
+        channel += [x.shape[1] > 1] * 2
+        needs += [True] * (2 if differentiated else 0)
+    kernel = _kernel(neuron, names, tuple(channel), x.dtype, tuple(needs), "input" if norm is not None else neuron.memory)
     if isinstance(kernel, str):
         return kernel
+    if norm is not None and norm.training:
+        batch = BatchNormed(norm, x, inner)
+        tensors += batch.affine
     if differentiated:
-        spikes, *last = Scan.apply(kernel, steps, inner, state is not None, keep, *inputs)
+        spikes, *last = Scan.apply(kernel, steps, inner, state is not None, keep, batch, x, *(state or ()), *tensors, *learned)
         return spikes, tuple(last)
     return kernel.run(x, steps, inner, state, keep, tensors)
 
@@ -126,12 +140,14 @@ def _in_order(x: Tensor) -> tuple[Tensor, int]:
     return x, math.prod(x.shape[2:])
 
 
-def _kernel(neuron: Any, names: tuple[str, ...], channel: tuple[bool, ...], dtype: torch.dtype, needs: tuple[bool, ...]) -> Kernel | str:
-    key = (_structure(neuron), names, channel, dtype, needs)
+def _kernel(
+    neuron: Any, names: tuple[str, ...], channel: tuple[bool, ...], dtype: torch.dtype, needs: tuple[bool, ...], memory: str = "input"
+) -> Kernel | str:
+    key = (_structure(neuron), names, channel, dtype, needs, memory)
     kernel = _kernels.get(key)
     if kernel is None:
         try:
-            kernel = Kernel(neuron, names, channel, dtype, needs)
+            kernel = Kernel(neuron, names, channel, dtype, needs, memory)
         except (CannotFuse, cache.CannotCompile) as error:
             kernel = str(error)
         _kernels[key] = kernel

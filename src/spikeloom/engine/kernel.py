@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import struct
 from collections.abc import Sequence
-from functools import cache
 from typing import Any
 
 import torch
@@ -14,6 +12,7 @@ from torch import Tensor
 from spikeloom.core.errors import SpikeloomError
 from spikeloom.engine import cache as compiled
 from spikeloom.engine import cpp, trace
+from spikeloom.engine.moments import BatchNormed
 
 Tensors = tuple[Tensor, ...]
 
@@ -22,41 +21,55 @@ class Kernel:
     """Compiled scans of one `step`: of one neuron class, its options, dtype and kinds of values.
 
     needs: which of x and the values need a gradient; empty for none, not even of the states.
+    memory: what is kept for the backward, `"input"` or `"packed"`.
     """
 
     def __init__(
-        self, neuron: Any, names: tuple[str, ...], channel: tuple[bool, ...], storage: torch.dtype, needs: tuple[bool, ...]
+        self, neuron: Any, names: tuple[str, ...], channel: tuple[bool, ...], storage: torch.dtype, needs: tuple[bool, ...], memory: str
     ) -> None:
         self.states, self.dtype, self.needs = len(neuron.states), cpp.COMPUTE[storage], needs
         step = trace.step_graph(neuron, names, self.dtype)
-        self.forward = _function(cpp.forward_source(step, self.states, channel, storage), "forward")
+        pull, bits = None, []
         if needs:
             pull = trace.pull_graph(neuron, names, self.dtype)
-            self.backward = _function(cpp.backward_source(step, pull, self.states, channel, storage, needs), "backward")
+            if memory == "packed":
+                bits = trace.bits(pull, self.states, (needs[0], *(True,) * self.states, *needs[1:]))
+            self.backward = compiled.function(cpp.backward_source(step, pull, self.states, channel, storage, needs, bits), "backward")
+        self.forward = compiled.function(cpp.forward_source(step, self.states, channel, storage, pull, bits), "forward")
+        self.bits = len(bits)
         self.nowhere = (0,) * self.states
-        self.forward_call = struct.Struct(f"{7 + 2 * self.states + len(names)}q").pack
+        self.forward_call = struct.Struct(f"{8 + 2 * self.states + len(names)}q").pack
         self.backward_call = struct.Struct(f"{8 + 3 * self.states + 2 * len(names)}q").pack
 
-    def run(self, x: Tensor, steps: int, inner: int, first: Tensors | None, keep: bool, values: Sequence[Tensor]) -> tuple[Tensor, Tensors]:
+    def run(
+        self, x: Tensor, steps: int, inner: int, first: Tensors | None, keep: bool, values: Sequence[Tensor], bits: Tensor | None = None
+    ) -> tuple[Tensor, Tensors]:
         """Spikes, and with `keep` the final state. x, first and values are dense and lie in memory as the kernel walks."""
         spikes = torch.empty_like(x)
         last = tuple(self._like_state(x, steps) for _ in range(self.states)) if keep else ()
         call = self.forward_call(
             *_size(x, steps, inner), x.data_ptr(), spikes.data_ptr(),
-            *self._pointers(first), *self._pointers(last), *[v.data_ptr() for v in values],
+            *self._pointers(first), *self._pointers(last), *[v.data_ptr() for v in values], 0 if bits is None else bits.data_ptr(),
         )  # fmt: skip
         self.forward(call)
         return spikes, last
 
+    def room(self, x: Tensor, steps: int) -> Tensor:
+        """Where the forward leaves its bits: `[T, tiles of 512 neurons, bits, 64]` bytes."""
+        return torch.empty(steps, -(-x.numel() // steps // 512), self.bits, 64, dtype=torch.uint8)
+
     def pull(
-        self, x: Tensor, steps: int, inner: int, first: Tensors, values: Sequence[Tensor], grad: Tensor, glast: Tensors, wants_first: bool
+        self, kept: Tensor, grad: Tensor, steps: int, inner: int, first: Tensors, values: Sequence[Tensor], glast: Tensors, wanted: bool
     ) -> tuple[Tensor | None, Tensors, list[Tensor | None]]:
-        """Gradients of x, of the initial state and of the values."""
-        gx = torch.empty_like(x) if self.needs[0] else None
-        gfirst = tuple(self._like_state(x, steps) for _ in range(self.states)) if wants_first else ()
+        """Gradients of x, of the initial state (if `wanted`) and of the values. kept: x, or what the forward left in `room`.
+
+        grad has x's dtype and lies in memory as x.
+        """
+        gx = torch.empty_like(grad) if self.needs[0] else None
+        gfirst = tuple(self._like_state(grad, steps) for _ in range(self.states)) if wanted else ()
         gvalues = [torch.empty_like(v) if need else None for v, need in zip(values, self.needs[1:], strict=True)]
         call = self.backward_call(
-            *_size(x, steps, inner), x.data_ptr(), grad.data_ptr(), 0 if gx is None else gx.data_ptr(),
+            *_size(grad, steps, inner), kept.data_ptr(), grad.data_ptr(), 0 if gx is None else gx.data_ptr(),
             *self._pointers(first), *self._pointers(glast), *self._pointers(gfirst),
             *[v.data_ptr() for v in values], *[0 if g is None else g.data_ptr() for g in gvalues],
         )  # fmt: skip
@@ -76,14 +89,23 @@ def _size(x: Tensor, steps: int, inner: int) -> tuple[int, ...]:
 
 
 class Scan(torch.autograd.Function):
-    """All steps of a neuron: its spikes, then its final states (none unless `keep`). Saves x, the initial states and the values."""
+    """All steps of a neuron: its spikes, then its final states (none unless `keep`).
+
+    Saves x (or a few bits of each neuron and step), the initial states and the values. With a `norm` in front of the neuron the
+    last two values are its scale and shift, which depend on x; the tensors after them are the norm's parameters.
+    """
 
     @staticmethod
-    def forward(ctx: Any, kernel: Kernel, steps: int, inner: int, given: bool, keep: bool, x: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
+    def forward(
+        ctx: Any, kernel: Kernel, steps: int, inner: int, given: bool, keep: bool, norm: BatchNormed | None, x: Tensor, *rest: Tensor
+    ) -> tuple[Tensor, ...]:
         first = rest[: kernel.states] if given else ()
-        spikes, last = kernel.run(x, steps, inner, first, keep, rest[len(first) :])
-        ctx.save_for_backward(x, *rest)
-        ctx.kernel, ctx.steps, ctx.inner, ctx.given = kernel, steps, inner, given
+        values = rest[len(first) : len(first) + len(kernel.needs) - 1]
+        bits = kernel.room(x, steps) if kernel.bits else None
+        spikes, last = kernel.run(x, steps, inner, first, keep, values, bits)
+        ctx.save_for_backward(x if bits is None else bits, *first, *values)
+        ctx.kernel, ctx.steps, ctx.inner, ctx.first, ctx.norm = kernel, steps, inner, len(first), norm
+        ctx.shape, ctx.stride, ctx.dtype = x.shape, x.stride(), x.dtype
         ctx.set_materialize_grads(False)
         return (spikes, *last)
 
@@ -92,31 +114,27 @@ class Scan(torch.autograd.Function):
         if torch.is_grad_enabled():
             raise SpikeloomError("a fused neuron has no second derivatives; drop create_graph=True, or set SPIKELOOM_BACKEND=reference")
         kernel: Kernel = ctx.kernel
-        x, *rest = ctx.saved_tensors
-        first, values = (tuple(rest[: kernel.states]), rest[kernel.states :]) if ctx.given else ((), rest)
-        grad = laid_out(grad, x) if grad is not None else torch.zeros_like(x)
+        kept, *rest = ctx.saved_tensors
+        first, values = tuple(rest[: ctx.first]), rest[ctx.first :]
+        if grad is None:
+            grad = torch.zeros((), dtype=ctx.dtype, device=kept.device).expand(ctx.shape)
+        grad = laid_out(grad, ctx.shape, ctx.stride)
         if any(g is not None for g in glast):
-            like = x[: x.shape[0] // ctx.steps]
+            like = grad[: grad.shape[0] // ctx.steps]
             zero = torch.zeros_like(like, dtype=kernel.dtype)
-            glast = tuple(zero if g is None else laid_out(g, like) for g in glast)
+            glast = tuple(zero if g is None else laid_out(g, like.shape, like.stride()) for g in glast)
         else:
             glast = ()
-        wants_first = ctx.given and any(ctx.needs_input_grad[6 : 6 + kernel.states])
-        gx, gfirst, gvalues = kernel.pull(x, ctx.steps, ctx.inner, first, values, grad, glast, wants_first)
-        gstates = (gfirst or (None,) * kernel.states) if ctx.given else ()
-        return None, None, None, None, None, gx, *gstates, *gvalues
+        wants_first = ctx.first > 0 and any(ctx.needs_input_grad[7 : 7 + ctx.first])
+        gx, gfirst, gvalues = kernel.pull(kept, grad, ctx.steps, ctx.inner, first, values, glast, wants_first)
+        if ctx.norm is not None:
+            gvalues[-2:] = [None, None, *ctx.norm.pull(kept, gx, ctx.inner, gvalues[-2], gvalues[-1])]
+        gstates = gfirst or (None,) * ctx.first
+        return None, None, None, None, None, None, gx, *gstates, *gvalues
 
 
-def laid_out(tensor: Tensor, like: Tensor) -> Tensor:
-    """`tensor` with the strides of the dense `like`."""
-    if tensor.stride() == like.stride():
+def laid_out(tensor: Tensor, shape: Sequence[int], stride: Sequence[int]) -> Tensor:
+    """`tensor` with these dense strides."""
+    if tensor.stride() == stride:
         return tensor
-    return torch.empty_like(like, dtype=tensor.dtype).copy_(tensor)
-
-
-@cache
-def _function(source: str, name: str) -> Any:
-    function = getattr(compiled.library(source), name)
-    function.restype = ctypes.c_int
-    function.argtypes = (ctypes.c_char_p,)
-    return function
+    return torch.empty_strided(shape, stride, dtype=tensor.dtype, device=tensor.device).copy_(tensor)

@@ -1,6 +1,7 @@
 // The only time loops of the CPU backend, in one file with what both need. Memory is time-major [T, N]; a block of neurons stays in L1
 // while t runs over all steps.
 // `//each list: text` is repeated with @ = index of every member of the list, `//put PART` is replaced by generated statements.
+// With BITS > 0 the forward keeps that many bits per neuron and step, all that the backward needs; else the backward recomputes from x.
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -54,13 +55,14 @@ static inline S Tanh(S z) {
 #endif
 static inline S Sigmoid(S z) { return S(1) / (S(1) + Exp(-z)); }
 
-enum : I { TILE = 512 };
+// a block is a multiple of GRAIN neurons
+enum : I { TILE = 512, BYTES = TILE / 8, GRAIN = BITS ? TILE : 64 };
 static inline I lesser(I a, I b) { return a < b ? a : b; }
 
 // most neurons of a block whose `arrays` arrays shall fill no more than `bytes`
 static constexpr I fitting(I bytes, I arrays) {
-  const I n = bytes / (I)sizeof(S) / (arrays ? arrays : 1) / 64 * 64;
-  return n < 256 ? 256 : n > 8192 ? 8192 : n;
+  const I n = bytes / (I)sizeof(S) / (arrays ? arrays : 1) / GRAIN * GRAIN;
+  return n < 256 ? (GRAIN < 256 ? 256 : GRAIN) : n > 8192 ? 8192 : n;
 }
 
 // neurons per block; depends on N only, never on the threads
@@ -68,7 +70,7 @@ static inline I block_length(I N, I most) {
   I blocks = (N + most - 1) / most;
   const I few = lesser(16, (N + 1023) / 1024);
   if (blocks < few) blocks = few;
-  return ((N + blocks - 1) / blocks + 63) / 64 * 64;
+  return ((N + blocks - 1) / blocks + GRAIN - 1) / GRAIN * GRAIN;
 }
 
 static inline void prefetch(const X* p, I n) {
@@ -117,8 +119,23 @@ static inline void spread(S* to, const S* p, I n0, I len, I inner, I C) {
   }
 }
 
+#if BITS
+// bit k of byte j belongs to neuron j + k * BYTES of the tile; kept as [T, tiles, BITS, BYTES]
+static inline void squeeze(uint8_t* __restrict to, const uint8_t* __restrict from) {
+  for (I j = 0; j < BYTES; ++j) {
+    unsigned b = 0;
+    for (I k = 0; k < 8; ++k) b |= (unsigned)from[j + k * BYTES] << k;
+    to[j] = (uint8_t)b;
+  }
+}
+static inline void expand(uint8_t* __restrict to, const uint8_t* __restrict from) {
+  for (I k = 0; k < 8; ++k)
+    for (I j = 0; j < BYTES; ++j) to[j + k * BYTES] = from[j] >> k & 1;
+}
+#endif
+
 //---- forward
-// with: N, T, threads, inner, C, then the addresses of x, y, first states (null: zero), last states (null: not wanted), values
+// with: N, T, threads, inner, C, then the addresses of x, y, first states (null: zero), last states (null: not wanted), values, bits
 extern "C" int forward(const I* with) {
   const I N = with[0], T = with[1], inner = with[3], C = with[4];
   void* const* const at = (void* const*)(with + 5);
@@ -128,23 +145,30 @@ extern "C" int forward(const I* with) {
   void* const* const first = at + 2;
   void* const* const last = first + STATES;
   void* const* const value = last + STATES;
+#if BITS
+  uint8_t* const bits = (uint8_t*)value[VALUES];
+  const I tiles = (N + TILE - 1) / TILE;
+#endif
   //each scalar: const S p@ = *(const S*)value[@];
   constexpr I MOST = fitting(32768, STATES + ARRAYS);
   const I B = block_length(N, MOST), blocks = N ? (N + B - 1) / B : 0;
   const int threads = N * T > 32768 ? (int)with[2] : 1;
+  const bool periodic = inner == 1 && TILE + C <= MOST;  // neighbours are channels: a tile's worth of them is enough for all tiles
 #pragma omp parallel for num_threads(threads) schedule(static)
   for (I b = 0; b < blocks; ++b) {
     const I n0 = b * B, len = lesser(B, N - n0);
     alignas(64) X out[TILE];
+    //each bit: alignas(64) uint8_t z@[TILE] = {0};
     //each state: alignas(64) S s@[MOST]; if (first[@]) memcpy(s@, (const S*)first[@] + n0, len * sizeof(S)); else memset(s@, 0, len * sizeof(S));
-    //each channel: alignas(64) S c@[MOST]; spread(c@, (const S*)value[@], n0, len, inner, C);
+    //each channel: alignas(64) S c@[MOST]; spread(c@, (const S*)value[@], periodic ? 0 : n0, periodic ? TILE + C : len, inner, C);
     for (I t = 0; t < T; ++t)
       for (I i0 = 0; i0 < len; i0 += TILE) {
         const I m = lesser(TILE, len - i0);
         const X* __restrict const xt = x + t * N + n0 + i0;
         X* __restrict const yt = far ? out : y + t * N + n0 + i0;
         //each state: S* __restrict const w@ = s@ + i0;
-        //each channel: const S* __restrict const q@ = c@ + i0;
+        const I at0 = periodic ? (n0 + i0) % C : i0;
+        //each channel: const S* __restrict const q@ = c@ + at0;
         if (t + 1 < T) prefetch(xt + N, m);
 #pragma GCC ivdep
         for (I i = 0; i < m; ++i) {
@@ -154,7 +178,9 @@ extern "C" int forward(const I* with) {
           //put BODY
           yt[i] = put(y0);
           //each state: w@[i] = n@;
+          //each bit: z@[i] = (uint8_t)k@;
         }
+        //each bit: squeeze(bits + ((t * tiles + (n0 + i0) / TILE) * BITS + @) * BYTES, z@);
         if (far) stream(y + t * N + n0 + i0, out, m);
       }
     //each state: if (last[@]) memcpy((S*)last[@] + n0, s@, len * sizeof(S));
@@ -183,29 +209,39 @@ static inline double total(const S* g, I n) {
   return sum;
 }
 
-// sum of g [rows, C, inner] over rows and inner, in an order that does not depend on the threads
-static void fold(S* to, const S* g, I N, I inner, I C, int threads) {
-  const I rows = N / (C * inner), chunk = inner == 1 ? 64 : 1;
-#pragma omp parallel for num_threads(threads) schedule(static)
-  for (I c0 = 0; c0 < C; c0 += chunk) {
-    const I m = lesser(chunk, C - c0);
-    double a[64] = {0};
-    for (I r = 0; r < rows; ++r) {
-      const S* const row = g + (r * C + c0) * inner;
-      if (inner > 1) a[0] += total(row, inner);
-      else for (I j = 0; j < m; ++j) a[j] += (double)row[j];
-    }
-    for (I j = 0; j < m; ++j) to[c0 + j] = (S)a[j];
+// adds the entries of the neurons n0 ... n0+len to those of their channels, counted from the channel of n0
+static inline void gather(double* to, const S* g, I n0, I len, I inner, I C) {
+  I c = 0, m = lesser(inner > 1 ? inner - n0 % inner : C, len);
+  for (I i = 0; i < len; i += m, m = lesser(inner > 1 ? inner : C, len - i)) {
+    if (inner > 1) to[c] += total(g + i, m), c = c + 1 == C ? 0 : c + 1;
+    else for (I j = 0; j < m; ++j) to[j] += (double)g[i + j];
   }
 }
 
-// with: N, T, threads, inner, C, then the addresses of x, gy, gx, first states (null: zero), gradients of the last states (null: zero),
-// gradients of the first states (null: not wanted), values, gradients of the values
+// sum over the blocks' rows of `wide` channels, of which row b's begin at the channel of neuron b * B
+static void fold(S* to, const double* part, I blocks, I B, I wide, I inner, I C) {
+  double* const sum = (double*)calloc(C, sizeof(double));
+  for (I b = 0; b < blocks; ++b)
+    for (I j = 0, c = b * B / inner % C; j < wide; ++j, c = c + 1 == C ? 0 : c + 1) sum[c] += part[b * wide + j];
+  for (I c = 0; c < C; ++c) to[c] = (S)sum[c];
+  free(sum);
+}
+
+// with: N, T, threads, inner, C, then the addresses of x (of the bits, if any, in its place), gy, gx, first states (null: zero),
+// gradients of the last states (null: zero), gradients of the first states (null: not wanted), values, gradients of the values
 extern "C" int backward(const I* with) {
   const I N = with[0], T = with[1], inner = with[3], C = with[4];
   void* const* const at = (void* const*)(with + 5);
   const bool far = N * T * (I)sizeof(X) > (8 << 20);
+  constexpr I MOST = fitting(65536, STATES + ARRAYS + GRADS);
+#if BITS
+  const uint8_t* const bits = (const uint8_t*)at[0];
+  const I tiles = (N + TILE - 1) / TILE, B = block_length(N, MOST);
+#else
   const X* const x = (const X*)at[0];
+  const I B = block_length(N, lesser(MOST, fitting(1 << 18, T * STATES)));
+#endif
+  const I blocks = N ? (N + B - 1) / B : 0;
   const X* const gy = (const X*)at[1];
   X* const gx = (X*)at[2];
   void* const* const first = at + 3;
@@ -214,28 +250,35 @@ extern "C" int backward(const I* with) {
   void* const* const value = gfirst + STATES;
   void* const* const gvalue = value + VALUES;
   //each scalar: const S p@ = *(const S*)value[@];
-  constexpr I MOST = fitting(65536, STATES + ARRAYS + GRADS);
-  const I B = block_length(N, lesser(MOST, fitting(1 << 18, T * STATES))), blocks = N ? (N + B - 1) / B : 0;
   const int threads = N * T > 16384 ? (int)with[2] : 1;
+  const bool periodic = inner == 1 && TILE + C <= MOST;  // tiles share their sums, too
   bool ok = true;
   //each scalargrad: double* const part@ = (double*)malloc((blocks + 1) * sizeof(double));
-  //each channelgrad: S* const wide@ = (S*)malloc((N + 1) * sizeof(S));
+  const I wide = periodic ? C : lesser(C, B + 1);  // channels of a block
+  //each channelgrad: double* const part@ = (double*)calloc(blocks * wide + 1, sizeof(double));
 #pragma omp parallel for num_threads(threads) schedule(static)
   for (I b = 0; b < blocks; ++b) {
     const I n0 = b * B, len = lesser(B, N - n0);
+    alignas(64) X out[TILE];
+#if BITS
+    //each bit: alignas(64) uint8_t z@[TILE];
+#else
     S* const tape = scratch.of((T * STATES + 1) * B);  // states before step t: tape + (t * STATES + k) * B
     if (!tape) { ok = false; continue; }
-    alignas(64) X out[TILE];
     //each state: S* const s@ = tape + @ * B; if (first[@]) memcpy(s@, (const S*)first[@] + n0, len * sizeof(S)); else memset(s@, 0, len * sizeof(S));
+#endif
     //each state: alignas(64) S g@[MOST]; if (glast[@]) memcpy(g@, (const S*)glast[@] + n0, len * sizeof(S)); else memset(g@, 0, len * sizeof(S));
-    //each channel: alignas(64) S c@[MOST]; spread(c@, (const S*)value[@], n0, len, inner, C);
-    //each grad: alignas(64) S a@[MOST]; memset(a@, 0, len * sizeof(S));
+    //each channel: alignas(64) S c@[MOST]; spread(c@, (const S*)value[@], periodic ? 0 : n0, periodic ? TILE + C : len, inner, C);
+    //each channelgrad: alignas(64) S a@[MOST]; memset(a@, 0, (periodic ? TILE + C : len) * sizeof(S));
+    //each scalargrad: alignas(64) S a@[TILE] = {0};
+#if !BITS
     for (I t = 0; t + 1 < T; ++t)
       for (I i0 = 0; i0 < len; i0 += TILE) {
         const I m = lesser(TILE, len - i0);
         const X* __restrict const xt = x + t * N + n0 + i0;
         //each state: const S* __restrict const w@ = s@ + t * STATES * B + i0; S* __restrict const z@ = s@ + (t + 1) * STATES * B + i0;
-        //each channel: const S* __restrict const q@ = c@ + i0;
+        const I at0 = periodic ? (n0 + i0) % C : i0;
+        //each channel: const S* __restrict const q@ = c@ + at0;
         prefetch(xt + N, m);
 #pragma GCC ivdep
         for (I i = 0; i < m; ++i) {
@@ -246,22 +289,36 @@ extern "C" int backward(const I* with) {
           //each state: z@[i] = n@;
         }
       }
+#endif
     for (I t = T - 1; t >= 0; --t)
       for (I i0 = 0; i0 < len; i0 += TILE) {
         const I m = lesser(TILE, len - i0);
-        const X* __restrict const xt = x + t * N + n0 + i0;
         const X* __restrict const gyt = gy + t * N + n0 + i0;
+#if BITS
+        //each bit: expand(z@, bits + ((t * tiles + (n0 + i0) / TILE) * BITS + @) * BYTES);
+#else
+        const X* __restrict const xt = x + t * N + n0 + i0;
+        //each state: const S* __restrict const w@ = s@ + t * STATES * B + i0;
+#endif
 #ifdef GRADX
         X* __restrict const gxt = far ? out : gx + t * N + n0 + i0;
 #endif
-        //each state: const S* __restrict const w@ = s@ + t * STATES * B + i0; S* __restrict const e@ = g@ + i0;
-        //each channel: const S* __restrict const q@ = c@ + i0;
-        //each grad: S* __restrict const b@ = a@ + i0;
+        //each state: S* __restrict const e@ = g@ + i0;
+        const I at0 = periodic ? (n0 + i0) % C : i0;
+        //each channel: const S* __restrict const q@ = c@ + at0;
+        //each channelgrad: S* __restrict const b@ = a@ + at0;
+        //each scalargrad: S* __restrict const b@ = a@;
         if (t) prefetch(gyt - N, m);
 #pragma GCC ivdep
         for (I i = 0; i < m; ++i) {
-          const S x0 = get(xt[i]), gy0 = get(gyt[i]);
-          //each state: const S v@ = w@[i], h@ = e@[i];
+          const S gy0 = get(gyt[i]);
+#if BITS
+          //each bit: const S k@ = (S)z@[i];
+#else
+          const S x0 = get(xt[i]);
+          //each state: const S v@ = w@[i];
+#endif
+          //each state: const S h@ = e@[i];
           //each channel: const S p@ = q@[i];
           //put BODY
 #ifdef GRADX
@@ -275,10 +332,10 @@ extern "C" int backward(const I* with) {
 #endif
       }
     //each state: if (gfirst[@]) memcpy((S*)gfirst[@] + n0, g@, len * sizeof(S));
-    //each scalargrad: part@[b] = total(a@, len);
-    //each channelgrad: memcpy(wide@ + n0, a@, len * sizeof(S));
+    //each scalargrad: part@[b] = total(a@, lesser(TILE, len));
+    //each channelgrad: gather(part@ + b * wide, a@, periodic ? 0 : n0, periodic ? TILE + C : len, inner, C);
   }
   //each scalargrad: { double sum = 0; for (I b = 0; b < blocks; ++b) sum += part@[b]; *(S*)gvalue[@] = (S)sum; free(part@); }
-  //each channelgrad: fold((S*)gvalue[@], wide@, N, inner, C, threads); free(wide@);
+  //each channelgrad: fold((S*)gvalue[@], part@, blocks, periodic ? 0 : B, wide, inner, C); free(part@);
   return ok ? 0 : 1;
 }

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
 import torch
 from torch import Tensor, fx
 
-from spikeloom.core.errors import SpikeloomError
+from spikeloom.core.errors import ParameterError, SpikeloomError
 
 
 class CannotFuse(SpikeloomError):
     """No kernel can be made of this `step`; the reference loop runs instead."""
+
+
+class CannotPack(ParameterError):
+    """The backward of this `step` needs more than a few bits per neuron and step."""
+
+
+# names of the scale and shift per channel of a norm in front of a neuron; they come last among the values
+AFFINE = ("norm scale", "norm shift")
 
 
 def step_graph(neuron: Any, names: tuple[str, ...], dtype: torch.dtype) -> fx.Graph:
@@ -33,10 +43,13 @@ def pull_graph(neuron: Any, names: tuple[str, ...], dtype: torch.dtype) -> fx.Gr
 
 
 def _flat(neuron: Any, names: tuple[str, ...]) -> Any:
+    """`neuron.step` with everything by position, after the norm's affine map where `names` end with it."""
     split = len(neuron.states)
 
     def step(x: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
         values = SimpleNamespace(**dict(zip(names, rest[split:], strict=True)))
+        if names[-2:] == AFFINE:
+            x = x * rest[-2] + rest[-1]
         spikes, state = neuron.step(x, rest[:split], values)
         return (spikes, *state)
 
@@ -46,12 +59,16 @@ def _flat(neuron: Any, names: tuple[str, ...]) -> Any:
 def _traced(function: Any, inputs: int, dtype: torch.dtype) -> fx.Graph:
     from torch.fx.experimental.proxy_tensor import make_fx
 
-    scalars = [torch.full((), 0.5, dtype=dtype, device="cpu") for _ in range(inputs)]
+    def trace() -> fx.GraphModule:
+        scalars = [torch.full((), 0.5, dtype=dtype, device="cpu") for _ in range(inputs)]
+        traced = make_fx(function)(*scalars)
+        if any(node.op == "call_function" and node.target._schema.is_mutable for node in traced.graph.nodes):
+            traced = make_fx(torch.func.functionalize(traced))(*scalars)  # autograd formulas write in place here and there
+        return traced
+
     try:
-        with torch.enable_grad(), torch.autocast("cpu", enabled=False):
-            traced = make_fx(function)(*scalars)
-            if any(node.op == "call_function" and node.target._schema.is_mutable for node in traced.graph.nodes):
-                traced = make_fx(torch.func.functionalize(traced))(*scalars)  # autograd formulas write in place here and there
+        with ThreadPoolExecutor(1) as pool:  # a thread of its own knows neither autocast nor no_grad nor saved-tensor hooks of the caller
+            traced = pool.submit(trace).result()
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise CannotFuse(f"step cannot be traced on scalars ({reason}); the reference loop runs") from error
@@ -62,3 +79,46 @@ def _traced(function: Any, inputs: int, dtype: torch.dtype) -> fx.Graph:
         if len(shape):
             raise CannotFuse(f"{node.target} makes a tensor of shape {list(shape)} of one neuron; the reference loop runs")
     return traced.graph
+
+
+def results(graph: fx.Graph) -> Sequence[Any]:
+    """What the graph returns: nodes and constants."""
+    return next(iter(graph.find_nodes(op="output"))).args[0]
+
+
+def is_step(node: fx.Node) -> bool:
+    """relu(sign(z)): 1 where z > 0, else 0, without torch's slow truth values."""
+    return _is(node, "relu") and _is(node.args[0], "sign")
+
+
+def bits(pull: fx.Graph, states: int, wanted: Sequence[bool]) -> list[fx.Node]:
+    """The nodes of value 0 or 1 that are all that the outputs `wanted` of a step's backward need to know of x and the states.
+
+    Raises CannotPack where they need more: a surrogate that is not flat inside its window, a gradient through the reset.
+    """
+    inputs = pull.find_nodes(op="placeholder")
+    gradients = set(inputs[len(wanted) :])
+    for node in pull.nodes:
+        if gradients.intersection(node.all_input_nodes):
+            gradients.add(node)
+    found, seen = [], set()
+    stack = [node for node, want in zip(results(pull), wanted, strict=True) if want and isinstance(node, fx.Node)]
+    while stack:
+        node = stack.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        if node in inputs[: 1 + states]:
+            raise CannotPack(
+                f"memory: 'packed' keeps only truth values, but this neuron's backward needs {'x' if node is inputs[0] else 'the membrane'}"
+                " itself; use surrogate='rectangle', reset_gradient='detached' and no learnable decay, or memory='input'"
+            )
+        if node not in gradients and node.op == "call_function" and (is_step(node) or node.meta["val"].dtype == torch.bool):
+            found.append(node)
+        else:
+            stack.extend(node.all_input_nodes)
+    return found
+
+
+def _is(node: Any, op: str) -> bool:
+    return isinstance(node, fx.Node) and node.op == "call_function" and node.target._schema.name == f"aten::{op}"

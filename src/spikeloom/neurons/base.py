@@ -65,6 +65,8 @@ class Neuron(nn.Module):
 
     Args (all by keyword):
         surrogate: an instance or the name of one of `spikeloom.surrogates`.
+        memory: what a fused call keeps for the backward pass: `"input"`, or `"packed"`: a few bits per neuron and step (2 per threshold
+            for the rectangle with a detached reset; a neuron whose gradient needs more is refused when it is first differentiated).
         learnable: names of the parameters to train, e.g. `("decay", "threshold")`.
         any declared parameter: a number, or one number per channel (axis 1 of `[B, C, ...]`).
         any declared choice: one of its literals.
@@ -99,7 +101,9 @@ class Neuron(nn.Module):
                 if name in vars(cls):
                     delattr(cls, name)
 
-    def __init__(self, *, surrogate: Surrogate | str | None = None, learnable: Sequence[str] | str = (), **values: Any) -> None:
+    def __init__(
+        self, *, surrogate: Surrogate | str | None = None, learnable: Sequence[str] | str = (), memory: str = "input", **values: Any
+    ) -> None:
         super().__init__()
         label = type(self).__name__
         known = {**self.params, **self.choices, **self.counts}
@@ -120,6 +124,9 @@ class Neuron(nn.Module):
             setattr(self, name, rule.check(f"{label}.{name}", values.get(name, rule.default)))
         self.surrogate = surrogates.build(surrogate if surrogate is not None else self.default_surrogate)
         self.learnable = learnable
+        self.memory = Choice(("input", "packed")).check(f"{label}.memory", memory)
+        # a norm to apply to the input first, set while an SNN runs; not a submodule
+        self.__dict__["_norm"] = None
         self.steps: int | None = None
         self._probe: list[tuple[Tensor, Tensor]] | None = None
 
@@ -201,7 +208,7 @@ class Neuron(nn.Module):
         x, steps = self._folded(x, steps)
         if state is None and type(self).initial is not Neuron.initial:
             state = self._start(x, steps)
-        return engine.run(self, x, steps, state, self._shaped(x), keep)
+        return engine.run(self, x, steps, state, self._shaped(x), keep, self._norm)
 
     def _folded(self, x: Tensor, steps: int | None) -> tuple[Tensor, int]:
         """x as `[T*B, ...]` and T; without `steps` x comes as `[T, B, ...]`."""

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from operator import is_not
+
+import torch
 from torch import Tensor, nn
 
 from spikeloom.core.errors import ParameterError, ShapeError, SpikeloomError, refusal
+from spikeloom.core.params import Choice
 from spikeloom.neurons import Carried, Neuron, carrying
-from spikeloom.nn import encoders
+from spikeloom.nn import encoders, fuse
 from spikeloom.nn.encoders import Encoder
+from spikeloom.nn.memory import packed_spikes
 from spikeloom.nn.norms.base import TemporalNorm
 
 
@@ -18,12 +24,21 @@ class SNN(nn.Module):
         net: the network; its neurons and temporal norms learn T from here.
         steps: T.
         encoder: `"direct"`, `"bernoulli"`, `"latency"`, an `Encoder`, or None for input `[T, B, ...]`.
+        memory: `"packed"` keeps spikes and their counts up to 15, which the layers after a neuron save for the backward pass, in 1, 2 or 4
+            bits each instead of 32; the gradients are the same bit for bit. `"plain"` keeps them as they are.
+        fusion: `"norms"` lets a neuron apply the norm before it in its own kernel where the network can be traced and no hook looks
+            between them (same function, rounded differently); `"none"` keeps them apart.
 
     Call: x `[B, ...]` (with an encoder) or `[T, B, ...]` (without) gives the output of every step, `[T, B, classes]`.
     """
 
-    def __init__(self, net: nn.Module, steps: int, encoder: Encoder | str | None = "direct") -> None:
+    def __init__(
+        self, net: nn.Module, steps: int, encoder: Encoder | str | None = "direct", *, memory: str = "plain", fusion: str = "norms"
+    ) -> None:
         super().__init__()
+        self.memory = Choice(("plain", "packed")).check("SNN.memory", memory)
+        self.fusion = Choice(("norms", "none")).check("SNN.fusion", fusion)
+        self._pairs: tuple[list[nn.Module], bool, list[fuse.Pair], str] | None = None
         self.net = net
         self.encoder = encoders.build(encoder)
         self.steps = steps
@@ -56,7 +71,23 @@ class SNN(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Output of every step, `[T, B, classes]`."""
         self._tell()  # a neuron may have been put in later, or the net may sit in another SNN with another T
-        return self.net(self.encode(x)).unflatten(0, (self.steps, -1))
+        folded = self.encode(x)
+        if torch.compiler.is_compiling():
+            y = self.net(folded)
+        else:
+            with packed_spikes() if self.memory == "packed" else nullcontext(), fuse.fused(self.pairs()[0]):
+                y = self.net(folded)
+        return y.unflatten(0, (self.steps, -1))
+
+    def pairs(self) -> tuple[list[fuse.Pair], str]:
+        """The norms that neurons apply in their own kernels, and why there are none where that is so."""
+        if self.fusion == "none":
+            return [], "fusion='none'"
+        modules = list(self.net.modules())
+        known = self._pairs
+        if known is None or known[1] != self.net.training or len(known[0]) != len(modules) or any(map(is_not, known[0], modules)):
+            self._pairs = known = (modules, self.net.training, *fuse.pairs(self.net))
+        return known[2], known[3]
 
     def stream(self) -> Stream:
         """A run step by step: `y_t = stream(x_t)`; the stream owns the state."""
@@ -77,5 +108,5 @@ class Stream:
         temporal = [name for name, m in self.snn.net.named_modules() if isinstance(m, TemporalNorm) and m.training]
         if temporal:
             raise SpikeloomError(f"stream: {temporal[0]} takes its statistics over all steps while training; call snn.eval() first")
-        with carrying(self.states):
+        with carrying(self.states), fuse.fused(self.snn.pairs()[0]):
             return self.snn.net(x)

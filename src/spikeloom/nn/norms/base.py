@@ -2,10 +2,37 @@
 
 from __future__ import annotations
 
-from torch import nn
+from torch import Tensor, nn
 
 
 class TemporalNorm(nn.Module):
     """Base of the norms whose statistics or scales involve the time axis. Input and output are `[T*B, C, ...]`."""
 
     steps: int | None = None
+
+
+class AffineNorm(TemporalNorm):
+    """A norm that is an affine map per channel on given statistics, so that the neuron behind it can apply it in its own kernel.
+
+    While `deferred` is set, calling it hands x on as it is, and that neuron does the rest.
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+    deferred = False
+
+    def affine(self, mean: Tensor, variance: Tensor, *learned: Tensor) -> tuple[Tensor, Tensor]:
+        """Scale and shift `[C]` on these statistics and learned parameters; differentiable."""
+        raise NotImplementedError
+
+    def learned(self) -> tuple[Tensor, ...]:
+        """The parameters that `affine` takes."""
+        raise NotImplementedError
+
+    def observe(self, mean: Tensor, variance: Tensor, count: int) -> None:
+        """Take note of a batch's mean and population variance `[C]` over `count` values."""
+        raise NotImplementedError
+
+    def normalise(self, x: Tensor) -> Tensor:
+        """The norm itself."""
+        raise NotImplementedError

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from spikeloom.core import bibliography
 from spikeloom.core.errors import ShapeError, refusal
 from spikeloom.core.params import Choice, Param
-from spikeloom.nn.norms.base import TemporalNorm
+from spikeloom.nn.norms.base import AffineNorm
 
 
-class TdBN(TemporalNorm):
+class TdBN(AffineNorm):
     """Threshold-dependent batch norm over `[T*B, C, ...]`.
 
     Args:
@@ -33,8 +33,6 @@ class TdBN(TemporalNorm):
     """
 
     paper = bibliography.TDBN
-    running_mean: Tensor
-    running_var: Tensor
 
     def __init__(
         self, channels: int, *, threshold: float = 0.5, alpha: float = 1.0, epsilon: str = "inside", eps: float = 1e-5,
@@ -54,38 +52,43 @@ class TdBN(TemporalNorm):
         """x `[T*B, C, ...]` normalised, same shape."""
         if x.dim() < 2 or x.shape[1] != self.channels:
             raise ShapeError(refusal("TdBN input", list(x.shape), f"[T*B, {self.channels}, ...]"))
+        return x if self.deferred else self.normalise(x)
+
+    def normalise(self, x: Tensor) -> Tensor:
         if self.epsilon == "inside":
             weight = self.weight * self.scale if self.weight is not None else torch.full_like(self.running_mean, self.scale)
             return F.batch_norm(x, self.running_mean, self.running_var, weight, self.bias, self.training, self.momentum, self.eps)
-        scale, shift = self._affine(x)
-        shape = (1, -1, *[1] * (x.dim() - 2))
-        return x * scale.view(shape).to(x.dtype) + shift.view(shape).to(x.dtype)
-
-    def _affine(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Scale and shift `[C]` of the affine map that the norm is, on these statistics."""
+        mean, variance = self.running_mean, self.running_var
         if self.training:
             over = [d for d in range(x.dim()) if d != 1]
             variance, mean = torch.var_mean(x.float() if x.dtype in (torch.float16, torch.bfloat16) else x, over, correction=0)
-            with torch.no_grad():
-                n = x.numel() // self.channels
-                self.running_mean.lerp_(mean.detach().to(self.running_mean), self.momentum)
-                self.running_var.lerp_(variance.detach().to(self.running_var) * n / max(n - 1, 1), self.momentum)
-        else:
-            mean, variance = self.running_mean, self.running_var
-        spread = (variance + self.eps).sqrt() if self.epsilon == "inside" else variance.sqrt() + self.eps
-        scale = self.scale / spread
-        if self.weight is not None:
-            scale = scale * self.weight
-        return scale, (self.bias if self.bias is not None else 0) - mean * scale
+            self.observe(mean, variance, x.numel() // self.channels)
+        scale, shift = self.affine(mean, variance, *self.learned())
+        shape = (1, -1, *[1] * (x.dim() - 2))
+        return x * scale.view(shape).to(x.dtype) + shift.view(shape).to(x.dtype)
+
+    def affine(self, mean: Tensor, variance: Tensor, *learned: Tensor) -> tuple[Tensor, Tensor]:
+        scale = self.scale / ((variance + self.eps).sqrt() if self.epsilon == "inside" else variance.sqrt() + self.eps)
+        if not learned:
+            return scale, -mean * scale
+        weight, bias = learned
+        scale = scale * weight
+        return scale, bias - mean * scale
+
+    def learned(self) -> tuple[Tensor, ...]:
+        return () if self.weight is None or self.bias is None else (self.weight, self.bias)
+
+    @torch.no_grad()
+    def observe(self, mean: Tensor, variance: Tensor, count: int) -> None:
+        self.running_mean.lerp_(mean.to(self.running_mean), self.momentum)
+        self.running_var.lerp_(variance.to(self.running_var) * (count / max(count - 1, 1)), self.momentum)
 
     def fold(self, layer: nn.Conv2d | nn.Linear) -> nn.Conv2d | nn.Linear:
         """A copy of `layer` that computes norm(layer(x)) with the running statistics."""
         import copy
 
         folded = copy.deepcopy(layer)
-        was, self.training = self.training, False
-        scale, shift = self._affine(self.running_mean)
-        self.training = was
+        scale, shift = self.affine(self.running_mean, self.running_var, *self.learned())
         with torch.no_grad():
             folded.weight.mul_(scale.view(-1, *[1] * (layer.weight.dim() - 1)))
             bias = shift if layer.bias is None else layer.bias * scale + shift
