@@ -9,7 +9,9 @@ from typing import Any
 import matplotlib.style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
+from spikeloom.bench.race import short
 from spikeloom.bench.shares import PARTS
 from spikeloom.core.errors import ParameterError, refusal
 from spikeloom.report.chart import STYLE, bars_height, legend, name_rows
@@ -47,8 +49,9 @@ def write(record: dict[str, Any], path: Path) -> Path:
 def title(record: dict[str, Any]) -> str:
     """What was run and where, in one line."""
     o = record["options"]
-    what = f"{o['neuron']}, T={o['steps']}, N={o['neurons']:,}, {o['dtype']}" if record["bench"] == "neuron" else (
-        f"{o['model']} {'-'.join(map(str, o['channels']))}, {o['neuron']}, T={o['steps']}, B={o['batch']}, {o['precision']} bit"
+    name = o["neuron"].rpartition("/")[2]
+    what = f"{name}, T={o['steps']}, N={o['neurons']:,}, {o['dtype']}" if record["bench"] == "neuron" else (
+        f"{o['model']} {'-'.join(map(str, o['channels']))}, {name}, T={o['steps']}, B={o['batch']}, {o['precision']} bit"
     )  # fmt: skip
     where = record["device"] if record["device"] != "cpu" else f"{record['threads']} thread(s)"
     return f"{what}; {where}, malloc {record['malloc']}"
@@ -57,11 +60,11 @@ def title(record: dict[str, Any]) -> str:
 def _neuron_panels(rows: Rows) -> list[tuple[Any, Rows, str]]:
     named = {"forward": "forward", "forward_backward": "forward and backward"}
     panels: list[tuple[Any, Rows, str]] = [
-        (_ratios, _sorted([row for row in rows if row["pass"] == which], "vs_copy"), f"{text}, time over a copy (logarithmic)")
+        (_ratios, _sorted([row for row in rows if row["pass"] == which], "vs_copy"), f"{text}: multiples of a copy, logarithmic")
         for which, text in named.items()
     ]
     kept = [row for row in rows if row["pass"] == "forward_backward" and row["impl"] != "copy"]
-    return [*panels, (_bytes, _sorted(kept, "saved_bytes_per_element_step"), "bytes kept for the backward, per element and step")]
+    return [*panels, (_bytes, _sorted(kept, "saved_bytes_per_element_step"), "bytes kept, per element and step")]
 
 
 def _network_panels(rows: Rows) -> list[tuple[Any, Rows, str]]:
@@ -81,10 +84,10 @@ def _named(axes: Axes, rows: Rows) -> None:
     name_rows(axes, [f"{row['impl']} ({row['malloc']})" if both else row["impl"] for row in rows], 32)
 
 
-def _bars(axes: Axes, rows: Rows, values: list[float], label: str, form: str) -> None:
+def _bars(axes: Axes, rows: Rows, values: list[float], label: str) -> None:
     ours = [SERIES[0] if row["impl"].startswith("spikeloom") else LIGHT["axis"] for row in rows]
     drawn = axes.barh(range(len(rows)), values, color=ours, height=0.62)
-    axes.bar_label(drawn, [format(value, form) for value in values], padding=3, color=LIGHT["ink"], fontsize=10)
+    axes.bar_label(drawn, [short(value) for value in values], padding=3, color=LIGHT["ink"], fontsize=10)
     axes.set_xlabel(label)
     axes.margins(x=0.18)
     _named(axes, rows)
@@ -92,17 +95,19 @@ def _bars(axes: Axes, rows: Rows, values: list[float], label: str, form: str) ->
 
 def _ratios(axes: Axes, rows: Rows, label: str) -> None:
     axes.set_xscale("log")
-    _bars(axes, rows, [row["vs_copy"] for row in rows], label, ".3g")
+    _bars(axes, rows, [row["vs_copy"] for row in rows], label)
     low, high = axes.get_xlim()
-    axes.set_xlim(min(low, 0.5), high * 1.6)
+    axes.set_xlim(min(low, 0.5), high * 2)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 1 else f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _bytes(axes: Axes, rows: Rows, label: str) -> None:
-    _bars(axes, rows, [row["saved_bytes_per_element_step"] for row in rows], label, ".3g")
+    _bars(axes, rows, [row["saved_bytes_per_element_step"] for row in rows], label)
 
 
 def _peaks(axes: Axes, rows: Rows, label: str) -> None:
-    _bars(axes, rows, [row["peak_mib"] or 0.0 for row in rows], label, ".0f")
+    _bars(axes, rows, [row["peak_mib"] or 0.0 for row in rows], label)
 
 
 def _stacked(axes: Axes, rows: Rows, label: str) -> None:
@@ -113,9 +118,9 @@ def _stacked(axes: Axes, rows: Rows, label: str) -> None:
         axes.barh(range(len(rows)), wide, left=left, color=colours[kind], height=0.62, label=kind)
         left = [a + b for a, b in zip(left, wide, strict=True)]
     drawn = axes.barh(range(len(rows)), [row["median_ms"] for row in rows], color="none" if any(left) else SERIES[0], height=0.62)
-    axes.bar_label(drawn, [f"{row['median_ms']:.3g}" for row in rows], padding=3, color=LIGHT["ink"], fontsize=10)
+    axes.bar_label(drawn, [short(row["median_ms"]) for row in rows], padding=3, color=LIGHT["ink"], fontsize=10)
     axes.set_xlabel(label)
     axes.margins(x=0.18)
     _named(axes, rows)
     if any(left):
-        legend(axes, len(PARTS))
+        legend(axes, 2)

@@ -131,15 +131,16 @@ def _word(name: str, value: Any) -> list[str]:
 
 def _show(record: dict[str, Any], table: Table) -> None:
     from spikeloom.bench.chart import title
+    from spikeloom.bench.race import short
 
     neuron = record["bench"] == "neuron"
     columns = ["impl", "pass", "malloc", "median ms", "over a copy", "rounds", "saved B"]
     columns += [] if neuron else ["over ReLU", "saved MiB", "peak MiB"]
     shown: list[list[object]] = []
     for row in record["results"]:
-        line = [row["impl"], row["pass"], row["malloc"], _short(row["median_ms"]), _short(row["vs_copy"]), row["rounds"]]
-        line += [_short(row["saved_bytes_per_element_step"])]
-        line += [] if neuron else [_short(row[key]) for key in ("vs_relu", "saved_mib", "peak_mib")]
+        line = [row["impl"], row["pass"], row["malloc"], short(row["median_ms"]), short(row["vs_copy"]), row["rounds"]]
+        line += [short(row["saved_bytes_per_element_step"])]
+        line += [] if neuron else [short(row[key]) for key in ("vs_relu", "saved_mib", "peak_mib")]
         shown.append(line)
     table(title(record), columns, shown)
     if neuron:
@@ -150,6 +151,3 @@ def _show(record: dict[str, Any], table: Table) -> None:
     if record["left_out"]:
         table("Left out", ["impl", "why"], [[entry["impl"], entry["reason"]] for entry in record["left_out"]])
 
-
-def _short(value: float | None) -> str:
-    return "" if value is None else f"{value:.3g}"

@@ -6,32 +6,48 @@ import sys
 import weakref
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
 
 
 class _Held:
-    """A saved tensor, alive as long as the graph that saved it."""
+    """What is kept of a saved tensor, alive as long as the graph that keeps it."""
 
-    def __init__(self, tensor: Tensor) -> None:
-        self.tensor = tensor.detach()
+    def __init__(self, kept: Any) -> None:
+        self.kept = kept.detach() if isinstance(kept, Tensor) else kept
+
+    def tensors(self) -> list[Tensor]:
+        """The tensor itself, or those in the attributes of what a hook made of it."""
+        return [t for t in ([self.kept] if isinstance(self.kept, Tensor) else vars(self.kept).values()) if isinstance(t, Tensor)]
 
 
 def saved_bytes(forward: Callable[[], object], without: Iterable[Tensor] = ()) -> int:
     """Bytes that `forward` keeps for the backward: every storage once, the input's included, those of `without` left out.
 
-    Sees what is saved the documented way (`save_for_backward`, torch's own operations), not tensors hidden in Python attributes.
+    Sees what is saved the documented way (`save_for_backward`, torch's own operations, saved-tensor hooks), not tensors hidden in
+    attributes of a context.
     """
     held: weakref.WeakSet[_Held] = weakref.WeakSet()
 
-    def pack(tensor: Tensor) -> _Held:
-        held.add(kept := _Held(tensor))
-        return kept
+    def enter(hooks: saved_tensors_hooks) -> None:
+        def pack(tensor: Tensor) -> _Held:
+            held.add(kept := _Held(hooks.pack_hook(tensor)))
+            return kept
 
-    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(pack, lambda kept: kept.tensor):
-        output = forward()
-    storages = {s.data_ptr(): s.nbytes() for s in (kept.tensor.untyped_storage() for kept in held)}
+        torch._C._autograd._push_saved_tensors_default_hooks(pack, lambda kept: hooks.unpack_hook(kept.kept))
+
+    # hooks that `forward` sets would hide ours: they are wrapped as they are entered
+    plain = saved_tensors_hooks.__enter__
+    saved_tensors_hooks.__enter__ = enter  # type: ignore[method-assign]
+    try:
+        with torch.enable_grad(), saved_tensors_hooks(lambda tensor: tensor, lambda tensor: tensor):
+            output = forward()
+    finally:
+        saved_tensors_hooks.__enter__ = plain  # type: ignore[method-assign]
+    storages = {s.data_ptr(): s.nbytes() for kept in held for s in (t.untyped_storage() for t in kept.tensors())}
     left_out = {t.untyped_storage().data_ptr() for t in without}
     del output
     return sum(size for place, size in storages.items() if place not in left_out)

@@ -64,9 +64,9 @@ def build(model: str, channels: Sequence[int], neuron: str) -> Built:
     if model not in KNOWN:
         raise ParameterError(f"bench --model: got {model!r}; {nearest(model, list(KNOWN))}")
     make, usual = KNOWN[model]
-    if channels and len(channels) != len(usual):
+    if len(channels) != len(usual):
         raise ParameterError(refusal("bench --channels", tuple(channels), f"{len(usual)} numbers for {model}"))
-    net, shape = make(tuple(channels) or usual)
+    net, shape = make(channels)
     return (net if neuron == "own" else replaced(net, lambda: load(neuron))), shape
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -33,7 +33,7 @@ RELU = "relu"
 
 @dataclass(frozen=True)
 class Options:
-    """channels: of the stages, () for the model's own; for a layer its one width and `side`. neuron: a name, or "own" for the model's.
+    """channels: of the stages, () for the model's own; for the layer its one width, and `side`. neuron: a name, or "own" for the model's.
     reference, peak, where: whether to run our reference loop too, and to measure memory and shares."""
 
     model: str = "ds_resnet20"
@@ -49,6 +49,8 @@ class Options:
     where: str = "yes"
 
     def __post_init__(self) -> None:
+        if not self.channels:
+            object.__setattr__(self, "channels", nets.KNOWN.get(self.model, (None, (64,)))[1])
         for name in ("batch", "steps", "side", *self.channels):
             value = getattr(self, name) if isinstance(name, str) else name
             if value < 1:
@@ -97,7 +99,7 @@ class Problem:
         torch.manual_seed(0)
         self.options, self.device = options, device
         if options.model == "layer":
-            net, shape = nets.layer(options.channels or (64,), options.side)
+            net, shape = nets.layer(options.channels, options.side)
             net = net if options.neuron == "own" else nets.replaced(net, lambda: nets.load(options.neuron))
         else:
             net, shape = nets.build(options.model, options.channels, options.neuron)
@@ -145,7 +147,7 @@ def bench(options: Options, place: Place, told: Callable[[str], object] = print,
         row |= {"saved_mib": saved / 2**20, "saved_bytes_per_element_step": saved / (units * options.batch * options.steps)}
         row["peak_mib"] = _peak(impl, options, place, told) if impl in steps and options.peak == "yes" else None
         if impl in steps and options.where == "yes":
-            row["where"] = shares.measure(steps[impl], steps[impl].net)
+            row["where"] = shares.measure(steps[impl])
     constants = {"neuron": _neuron(problem.net), "neurons_per_image": units, "parameters": sum(p.numel() for p in problem.net.parameters())}
     step = "forward, mean cross-entropy and backward; without the optimiser"
     return head(what, asdict(options), place, field) | {"constants": constants | {"step": step}, "results": results}
@@ -242,5 +244,5 @@ def _over(row: dict[str, Any], unit: dict[str, Any] | None) -> float | None:
 
 def _peak(impl: str, options: Options, place: Place, told: Callable[[str], object]) -> float:
     told(f"peak memory of {impl}, in a process of its own")
-    task = {"task": "peak", "impl": impl, "options": asdict(options), "device": place.device, "threads": place.threads, "malloc": place.malloc}
-    return child.run(task)["bytes"] / 2**20
+    here = {"device": place.device, "threads": place.threads, "malloc": place.malloc}
+    return child.run({"task": "peak", "impl": impl, "options": asdict(options), **here})["bytes"] / 2**20

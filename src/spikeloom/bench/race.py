@@ -23,7 +23,7 @@ class Place:
     device: str = "cpu"
     threads: int = 1
     malloc: str = "untuned"
-    plan: Plan = Plan()
+    plan: Plan = field(default_factory=Plan)
     show: bool = True
 
     def settle(self) -> torch.device:
@@ -104,8 +104,16 @@ def head(bench: str, options: dict[str, Any], place: Place, field: Field) -> dic
     plan = {"rounds": place.plan.rounds, "budget_s": place.plan.budget, "sample_s": place.plan.sample}
     return {
         "schema": SCHEMA, "bench": bench, "options": options, "versions": versions() | field.versions, "machine": machine(),
-        "threads": torch.get_num_threads(), "device": device, "malloc": place.malloc, "plan": plan, "gate": gates, "left_out": field.left_out,
+        "threads": torch.get_num_threads(), "device": device, "malloc": place.malloc, "plan": plan, "gate": gates,
+        "left_out": field.left_out,
     }  # fmt: skip
+
+
+def short(value: float | None) -> str:
+    """Three digits, for a table or a bar."""
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 class bar:
@@ -115,7 +123,8 @@ class bar:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.fields[last]}")
+        words = TextColumn("{task.description}"), TextColumn("{task.fields[last]}")
+        columns = words[0], BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), words[1]
         self.progress = Progress(*columns, console=Console(stderr=True), disable=not show)
         self.task = self.progress.add_task(title, total=total, last="warming up")
 

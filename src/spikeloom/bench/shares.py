@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 from torch import nn
@@ -28,42 +29,37 @@ def part(module: nn.Module) -> str | None:
     return "neuron" if isinstance(module, Neuron | nn.ReLU) or name.endswith("Node") else None
 
 
-def measure(step: Callable[[], object], net: nn.Module) -> dict[str, float]:
-    """Shares of the self CPU time of one `step` of `net`, by part; they sum to 1. A kernel fused across parts counts as its caller's."""
-    with marked(net), profile(activities=[ProfilerActivity.CPU]) as seen:
+def measure(step: Callable[[], object]) -> dict[str, float]:
+    """Shares of the self CPU time of one `step`, by part; they sum to 1. A norm that runs in its neuron's kernel counts as neuron."""
+    os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # else the profiler writes to stderr
+    with marked(), profile(activities=[ProfilerActivity.CPU]) as seen:
         step()
     return _shares(seen.events())
 
 
 @contextmanager
-def marked(net: nn.Module) -> Iterator[None]:
-    """Calls of the modules of `net` inside are scopes that a profile can see."""
-    open_scopes: list[Any] = []
+def marked() -> Iterator[None]:
+    """Calls of modules inside are scopes that a profile can see. Not by hooks: where a hook looks, an SNN does not fuse."""
+    plain = nn.Module.__call__
 
-    def enter(kind: str) -> Callable[..., None]:
-        def hook(*_: object) -> None:
-            scope = record_function(_MARK + kind)
-            scope.__enter__()
-            open_scopes.append(scope)
+    def call(self: nn.Module, *args: Any, **options: Any) -> Any:
+        kind = part(self)
+        if kind is None:
+            return plain(self, *args, **options)
+        with record_function(_MARK + kind):
+            return plain(self, *args, **options)
 
-        return hook
-
-    def leave(*_: object) -> None:
-        open_scopes.pop().__exit__(None, None, None)
-
-    with ExitStack() as hooks:
-        for module in net.modules():
-            kind = part(module)
-            if kind:
-                hooks.callback(module.register_forward_pre_hook(enter(kind)).remove)
-                hooks.callback(module.register_forward_hook(leave).remove)
+    nn.Module.__call__ = call  # type: ignore[method-assign]
+    try:
         yield
+    finally:
+        nn.Module.__call__ = plain  # type: ignore[method-assign]
 
 
 def _shares(events: Any) -> dict[str, float]:
     called: dict[int, str] = {}  # forward's sequence number -> part
     for event in events:
-        if event.sequence_nr >= 0 and not _is_backward(event):
+        if event.sequence_nr >= 0 and _backward_root(event) is None:
             called.setdefault(event.sequence_nr, _marked_part(event))
     spent = dict.fromkeys(PARTS, 0.0)
     for event in events:
@@ -75,10 +71,6 @@ def _shares(events: Any) -> dict[str, float]:
         spent[kind] += max(0.0, event.self_cpu_time_total)
     total = sum(spent.values()) or 1.0
     return {kind: seconds / total for kind, seconds in spent.items()}
-
-
-def _is_backward(event: Any) -> bool:
-    return _backward_root(event) is not None
 
 
 def _backward_root(event: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 
+import torch
 from torch import Tensor, nn
 
 from spikeloom import engine
@@ -26,7 +27,8 @@ class Spikeloom(Rival):
 
 
 class SpikeloomPacked(Rival):
-    """The same with a rectangle and a detached reset, whose backward pass needs two bits per element and step."""
+    """The same with a rectangle and a detached reset, whose backward pass needs two bits per element and step; a network keeps its
+    neurons and packs the spikes that its layers save."""
 
     impl = "spikeloom-packed"
 
@@ -42,6 +44,9 @@ class SpikeloomPacked(Rival):
         oracle = type(kind)(**given, **values, **options)
         return _contender(self.impl, packed.to(device), oracle, "rectangle surrogate, reset detached")
 
+    def network(self, net: nn.Module) -> nn.Module:
+        return OverTime(SNN(copy.deepcopy(net), steps=1, encoder=None, memory="packed"))
+
 
 def _contender(impl: str, neuron: Neuron, oracle: Neuron, note: str = "") -> Contender:
     def call(x: Tensor) -> Tensor:
@@ -49,4 +54,5 @@ def _contender(impl: str, neuron: Neuron, oracle: Neuron, note: str = "") -> Con
         return neuron(x)
 
     learned = tuple(p for p in neuron.parameters() if p.requires_grad)
-    return Contender(impl, call, oracle, learned, tuple(neuron.buffers()), engine.explain(neuron)[0], note)
+    dtype = next((v.dtype for v in neuron.values().values()), torch.float32)
+    return Contender(impl, call, oracle, learned, tuple(neuron.buffers()), engine.explain(neuron, dtype)[0], note)
