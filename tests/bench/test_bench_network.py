@@ -1,5 +1,8 @@
 """Training steps of networks: what is built, what is refused, where the time goes."""
 
+import subprocess
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
@@ -9,7 +12,7 @@ from spikeloom.neurons import LIF, Neuron
 from spikeloom.nn.snn import SNN
 
 CPU = torch.device("cpu")
-SMALL = {"model": "ds_resnet20", "channels": (2, 2, 2), "batch": 1, "steps": 2, "peak": "no", "where": "no"}
+SMALL = {"model": "vgg6", "channels": (2, 2, 2), "batch": 1, "steps": 2, "peak": "no", "where": "no"}
 
 
 @pytest.mark.parametrize(
@@ -36,7 +39,7 @@ def test_own_keeps_the_neurons_of_the_model():
     ("options", "message"),
     [
         ({"model": "ds_resnet21"}, "did you mean 'ds_resnet20'"),
-        ({"channels": (8, 8)}, r"bench --channels: got \(8, 8\); must be 3 numbers for ds_resnet20"),
+        ({"channels": (8, 8)}, r"bench --channels: got \(8, 8\); must be 3 numbers for vgg6"),
         ({"channels": (8, 0, 8)}, "bench --channels: got 0; must be at least 1"),
         ({"batch": 0}, "bench --batch: got 0; must be at least 1"),
         ({"precision": "16"}, "bench --precision: got '16'"),
@@ -139,6 +142,8 @@ def test_peak_memory_is_measured_in_a_process_of_its_own():
     assert found["bytes"] >= 0
 
 
-def test_a_child_that_fails_says_why():
+def test_a_child_that_fails_says_why(monkeypatch):
+    answer = SimpleNamespace(returncode=1, stdout="", stderr="Traceback\nParameterError: neuron: got 'LIV'; did you mean 'LIF'?\n")
+    monkeypatch.setattr(subprocess, "run", lambda words, **options: answer)
     with pytest.raises(child.ChildFailed, match="the process that measures first_use failed: .*did you mean 'LIF'"):
         child.run({"task": "first_use", "neuron": "LIV", "dtype": "float32"})

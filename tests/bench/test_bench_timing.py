@@ -86,7 +86,8 @@ def test_the_order_is_shuffled_anew_each_round_and_the_same_at_every_run():
 def test_the_device_is_waited_for_on_both_sides_of_a_sample():
     clock, seen = Clock(), []
     run = clock.contender("copy", lambda k: 1.0)
-    interleaved({"copy": lambda: (seen.append("run"), run())}, Plan(rounds=1, sample=0.0), now=clock.now, synchronise=lambda: seen.append("|"))
+    runs = {"copy": lambda: (seen.append("run"), run())}
+    interleaved(runs, Plan(rounds=1, sample=0.0), now=clock.now, synchronise=lambda: seen.append("|"))
     assert seen == ["run", "|", "run", "|", "|", "run", "|"]
 
 

@@ -71,7 +71,10 @@ class Step:
         half = torch.autocast(self.x.device.type, torch.bfloat16) if self.precision == "bf16" else nullcontext()
         with half:
             outputs = self.net(self.x)
-        return losses["mean_cross_entropy"](outputs.flatten(2).mean(2) if outputs.dim() > 3 else outputs.float(), self.labels)
+        outputs = outputs.float() if self.precision == "bf16" else outputs
+        if outputs.dim() > 3:  # a layer: the mean over its map
+            outputs = outputs.flatten(3).mean(3)
+        return losses["mean_cross_entropy"](outputs, self.labels % outputs.shape[2])
 
     def __call__(self) -> Tensor:
         """The loss, with the gradients left in the parameters."""

@@ -17,7 +17,7 @@ from spikeloom.bench.gate import Verdict
 from spikeloom.bench.memory import saved_bytes
 from spikeloom.bench.race import Field, Place, head, rows
 from spikeloom.bench.rivals import Contender
-from spikeloom.bench.timing import Plan, Run
+from spikeloom.bench.timing import Run
 from spikeloom.core import registry
 from spikeloom.core.errors import ParameterError, refusal
 from spikeloom.neurons import Neuron
@@ -96,7 +96,7 @@ def bench(options: Options, place: Place, told: Callable[[str], object] = print)
         rate = kind.run(x[:, : gate.COLUMNS])[0].float().mean().item()
     results = [row for which in PASSES for row in _measured(which, x, contenders, field, place)]
     tiny = gate.drive(*TINY, device=device).to(dtype)
-    quick = replace(place, plan=Plan(rounds=place.plan.rounds, budget=2.0, seed=1))
+    quick = replace(place, plan=replace(place.plan, budget=min(2.0, place.plan.budget)))
     overhead: dict[str, dict[str, float]] = {}
     for which in PASSES:
         for impl, timing in field.race(_runs(which, tiny, contenders), quick, f"overhead, {which}").items():

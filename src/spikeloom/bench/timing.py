@@ -68,15 +68,18 @@ def interleaved(
         joins[name] = {k * plan.rounds // count for k in range(count)}
     times: dict[str, dict[int, float]] = {name: {} for name in contenders}
     order = random.Random(plan.seed)
-    for r in range(plan.rounds):
-        turn = [name for name in contenders if r in joins[name]]
-        order.shuffle(turn)
-        gc.collect()
-        gc.disable()
-        try:
+    gc.collect()
+    gc.freeze()  # what is there now is not looked at again: collecting between rounds is quick
+    gc.disable()
+    try:
+        for r in range(plan.rounds):
+            turn = [name for name in contenders if r in joins[name]]
+            order.shuffle(turn)
+            gc.collect()
             for name in turn:
                 times[name][r] = sample(contenders[name], calls[name])
                 told(name, calls[name])
-        finally:
-            gc.enable()
+    finally:
+        gc.enable()
+        gc.unfreeze()
     return {name: Timing(times[name], calls[name]) for name in contenders}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
@@ -57,7 +58,9 @@ class Rival:
         except importlib.metadata.PackageNotFoundError:
             return None, f"not installed; pip install --no-deps {self.requirement}"
         try:
-            importlib.import_module(self.module)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of theirs about torch
+                importlib.import_module(self.module)
         except ImportError as error:
             lacking = f"; pip install --no-deps {error.name}" if isinstance(error, ModuleNotFoundError) else ""
             return None, f"{name} {version} cannot be imported ({error}){lacking}"
