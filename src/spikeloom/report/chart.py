@@ -17,7 +17,7 @@ from spikeloom.report.markup import elide, esc
 from spikeloom.report.style import LIGHT
 
 WIDTH = 440  # CSS pixels at scale 1: two charts fit a desk screen, one a phone
-_STYLE = {
+STYLE = {
     "svg.fonttype": "none",
     "text.parse_math": False,
     "font.size": 11.5,
@@ -60,7 +60,7 @@ _LEVEL = re.compile(r"M ?(\S+) (\S+) ?L ?(\S+) \2(?= ?(?:M|$))")
 
 def chart(name: str, caption: str, draw: Callable[[Figure], None], height: float = 260, width: float = WIDTH) -> str:
     """`<figure class="chart" id=name>`: what `draw` puts on the figure, and `caption` (plain text) that says it in words."""
-    with matplotlib.style.context(["default", {**_STYLE, "svg.hashsalt": name}]):
+    with matplotlib.style.context(["default", {**STYLE, "svg.hashsalt": name}]):
         figure = Figure(figsize=(width / 72, height / 72), layout="constrained")
         draw(figure)
         file = io.StringIO()

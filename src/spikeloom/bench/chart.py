@@ -1,0 +1,126 @@
+"""The record of a benchmark as bars: time over a copy of the same bytes, memory, and where a network's time goes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import matplotlib.style
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullFormatter
+
+from spikeloom.bench.race import short
+from spikeloom.bench.shares import PARTS
+from spikeloom.core.errors import ParameterError, refusal
+from spikeloom.report.chart import STYLE, bars_height, legend, name_rows
+from spikeloom.report.style import LIGHT, SERIES
+
+KINDS = (".svg", ".png", ".pdf")
+Rows = list[dict[str, Any]]
+
+
+def check(path: Path) -> Path:
+    """`path` if its kind can be drawn. Raises ParameterError."""
+    if path.suffix not in KINDS:
+        raise ParameterError(refusal("bench --chart", str(path), "a file ending in " + ", ".join(KINDS)))
+    return path
+
+
+def write(record: dict[str, Any], path: Path) -> Path:
+    """Draw `record` into `path`, whole or not at all."""
+    neuron = record["bench"] == "neuron"
+    panels = _neuron_panels(record["results"]) if neuron else _network_panels(record["results"])
+    tallest = max(len(rows) for _, rows, _ in panels)
+    size = 4.4 * len(panels), max(2.4, bars_height(tallest, 26) / 72 + 0.5)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    with matplotlib.style.context(["default", {**STYLE, "figure.facecolor": LIGHT["page"], "savefig.facecolor": LIGHT["page"]}]):
+        figure = Figure(figsize=size, layout="constrained")
+        for axes, (draw, rows, label) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+            draw(axes, rows, label)
+        figure.suptitle(title(record), x=0.01, ha="left", fontsize=11.5, color=LIGHT["muted"])
+        figure.savefig(temporary, dpi=150)
+    os.replace(temporary, path)
+    return path
+
+
+def title(record: dict[str, Any]) -> str:
+    """What was run and where, in one line."""
+    o = record["options"]
+    name = o["neuron"].rpartition("/")[2]
+    what = f"{name}, T={o['steps']}, N={o['neurons']:,}, {o['dtype']}" if record["bench"] == "neuron" else (
+        f"{o['model']} {'-'.join(map(str, o['channels']))}, {name}, T={o['steps']}, B={o['batch']}, {o['precision']} bit"
+    )  # fmt: skip
+    where = record["device"] if record["device"] != "cpu" else f"{record['threads']} thread(s)"
+    return f"{what}; {where}, malloc {record['malloc']}"
+
+
+def _neuron_panels(rows: Rows) -> list[tuple[Any, Rows, str]]:
+    named = {"forward": "forward", "forward_backward": "forward and backward"}
+    panels: list[tuple[Any, Rows, str]] = [
+        (_ratios, _sorted([row for row in rows if row["pass"] == which], "vs_copy"), f"{text}: multiples of a copy, logarithmic")
+        for which, text in named.items()
+    ]
+    kept = [row for row in rows if row["pass"] == "forward_backward" and row["impl"] != "copy"]
+    return [*panels, (_bytes, _sorted(kept, "saved_bytes_per_element_step"), "bytes kept, per element and step")]
+
+
+def _network_panels(rows: Rows) -> list[tuple[Any, Rows, str]]:
+    rows = _sorted([row for row in rows if row["impl"] != "copy"], "median_ms")
+    panels: list[tuple[Any, Rows, str]] = [(_stacked, rows, "milliseconds of a training step, by part")]
+    if any(row["peak_mib"] is not None for row in rows):
+        panels.append((_peaks, _sorted(rows, "peak_mib"), "MiB of peak memory"))
+    return panels
+
+
+def _sorted(rows: Rows, key: str) -> Rows:
+    return sorted(rows, key=lambda row: row[key] or 0.0)
+
+
+def _named(axes: Axes, rows: Rows) -> None:
+    both = len({row["malloc"] for row in rows}) > 1
+    name_rows(axes, [f"{row['impl']} ({row['malloc']})" if both else row["impl"] for row in rows], 32)
+
+
+def _bars(axes: Axes, rows: Rows, values: list[float], label: str) -> None:
+    ours = [SERIES[0] if row["impl"].startswith("spikeloom") else LIGHT["axis"] for row in rows]
+    drawn = axes.barh(range(len(rows)), values, color=ours, height=0.62)
+    axes.bar_label(drawn, [short(value) for value in values], padding=3, color=LIGHT["ink"], fontsize=10)
+    axes.set_xlabel(label)
+    axes.margins(x=0.18)
+    _named(axes, rows)
+
+
+def _ratios(axes: Axes, rows: Rows, label: str) -> None:
+    axes.set_xscale("log")
+    _bars(axes, rows, [row["vs_copy"] for row in rows], label)
+    low, high = axes.get_xlim()
+    axes.set_xlim(min(low, 0.5), high * 2)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 1 else f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _bytes(axes: Axes, rows: Rows, label: str) -> None:
+    _bars(axes, rows, [row["saved_bytes_per_element_step"] for row in rows], label)
+
+
+def _peaks(axes: Axes, rows: Rows, label: str) -> None:
+    _bars(axes, rows, [row["peak_mib"] or 0.0 for row in rows], label)
+
+
+def _stacked(axes: Axes, rows: Rows, label: str) -> None:
+    colours = dict(zip(PARTS, (*SERIES[:3], LIGHT["axis"]), strict=True))
+    left = [0.0] * len(rows)
+    for kind in PARTS if any("where" in row for row in rows) else ():
+        wide = [row["median_ms"] * row.get("where", {}).get(kind, 0.0) for row in rows]
+        axes.barh(range(len(rows)), wide, left=left, color=colours[kind], height=0.62, label=kind)
+        left = [a + b for a, b in zip(left, wide, strict=True)]
+    drawn = axes.barh(range(len(rows)), [row["median_ms"] for row in rows], color="none" if any(left) else SERIES[0], height=0.62)
+    axes.bar_label(drawn, [short(row["median_ms"]) for row in rows], padding=3, color=LIGHT["ink"], fontsize=10)
+    axes.set_xlabel(label)
+    axes.margins(x=0.18)
+    _named(axes, rows)
+    if any(left):
+        legend(axes, 2)

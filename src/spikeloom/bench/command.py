@@ -1,0 +1,153 @@
+"""`spikeloom bench neuron | layer | network`: options, the table, the files. Imports nothing heavy until one of them runs."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from spikeloom.core.errors import ParameterError, SpikeloomError, refusal
+
+Table = Callable[[str, list[str], list[list[object]]], None]
+
+
+def add(commands: Any, table: Table) -> None:
+    """Add the command to the subparsers `commands`; `table(title, columns, rows)` prints."""
+    text = "Time neurons, layers and networks against a plain copy and other libraries; nothing that fails its gate is timed."
+    kinds = commands.add_parser("bench", help=text, description=text).add_subparsers(required=True, metavar="WHAT")
+
+    def kind(name: str, text: str) -> argparse.ArgumentParser:
+        sub = kinds.add_parser(name, help=text, description=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+        sub.set_defaults(run=lambda chosen: _run(chosen, table), what=name)
+        return sub
+
+    neuron = kind("neuron", "A neuron on [T, N]: forward, and forward with backward.")
+    neuron.add_argument("--neuron", default="LIF", metavar="NAME|FILE.py:CLASS")
+    neuron.add_argument("--steps", type=int, default=16, metavar="T")
+    neuron.add_argument("--neurons", type=int, default=2**21, metavar="N")
+    neuron.add_argument("--dtype", default="float32", help="float32, float64, bfloat16 or float16")
+    neuron.add_argument("--first-use", choices=("yes", "no"), default="yes", help="time the first call with an empty and a filled cache")
+    layer = kind("layer", "A training step of convolution, norm and neuron.")
+    layer.add_argument("--channels", type=_numbers, default=(64,), metavar="C")
+    layer.add_argument("--side", type=int, default=32, help="height and width of the map")
+    network = kind("network", "A training step of a network: forward, loss and backward, without the optimiser.")
+    network.add_argument("--model", default="ds_resnet20", help="ds_resnet20, stbp_cnn or vgg6")
+    network.add_argument("--channels", type=_numbers, default=(), metavar="C,C,C", help="of the stages; () for the model's")
+    for sub in (layer, network):
+        sub.add_argument("--neuron", default="LIF", metavar="NAME", help='in place of the model\'s neurons; "own" keeps them')
+        sub.add_argument("--batch", type=int, default=32, metavar="B")
+        sub.add_argument("--steps", type=int, default=4, metavar="T")
+        sub.add_argument("--precision", choices=("32", "bf16"), default="32")
+        sub.add_argument("--channels-last", choices=("yes", "no"), default="no")
+        sub.add_argument("--reference", choices=("yes", "no"), default="no", help="run our reference loop too")
+        sub.add_argument("--peak", choices=("yes", "no"), default="yes", help="peak memory, each in a process of its own")
+        sub.add_argument("--where", choices=("yes", "no"), default="yes", help="shares of convolution, norm, neuron and rest")
+    for sub in (neuron, layer, network):
+        sub.add_argument("--threads", type=int, default=1)
+        sub.add_argument("--device", default="cpu")
+        sub.add_argument("--rounds", type=int, default=9)
+        sub.add_argument("--budget", type=float, default=60.0, help="seconds per contender and pass; a slower one joins fewer rounds")
+        sub.add_argument("--malloc", choices=("tuned", "untuned", "both"), default="tuned", help="both: each in a process of its own")
+        sub.add_argument("--json", type=Path, metavar="FILE", help="write the record")
+        sub.add_argument("--chart", type=Path, metavar="FILE", help="draw it: .svg, .png or .pdf (default: beside the record)")
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(word) for word in text.split(","))
+
+
+def _run(chosen: argparse.Namespace, table: Table) -> None:
+    from spikeloom.bench import chart
+    from spikeloom.train.record import write
+
+    drawn = chosen.chart or (chosen.json.with_suffix(".svg") if chosen.json else None)
+    if drawn:
+        chart.check(drawn)
+    if chosen.rounds < 1:
+        raise ParameterError(refusal("bench --rounds", chosen.rounds, "a whole number of at least 1"))
+    record = _both(chosen) if chosen.malloc == "both" else _measure(chosen)
+    if chosen.json:
+        write(record, chosen.json)
+    if drawn:
+        chart.write(record, drawn)
+    _show(record, table)
+    for path in filter(None, (chosen.json, drawn)):
+        print(path)
+
+
+def _measure(chosen: argparse.Namespace) -> dict[str, Any]:
+    from spikeloom.bench import child, network, neuron
+    from spikeloom.bench.race import Place
+    from spikeloom.bench.timing import Plan
+
+    place = Place(chosen.device, chosen.threads, _malloc(chosen.malloc), Plan(rounds=chosen.rounds, budget=chosen.budget))
+    options = neuron.Options if chosen.what == "neuron" else network.Options
+    given = {f.name: getattr(chosen, f.name) for f in fields(options) if hasattr(chosen, f.name)}
+    if chosen.what == "neuron":
+        record = neuron.bench(neuron.Options(**given), place)
+        # a neuron that falls back to the loop has nothing to compile
+        compiled = chosen.first_use == "yes" and chosen.device == "cpu"
+        return record | {"first_use_s": child.first_use(chosen.neuron, chosen.dtype) if compiled else None}
+    if chosen.what == "layer":
+        given["model"] = "layer"
+    return network.bench(network.Options(**given), place, what=chosen.what)
+
+
+def _malloc(asked: str) -> str:
+    from spikeloom import tune_allocator
+
+    return tune_allocator() if asked == "tuned" else asked
+
+
+def _both(chosen: argparse.Namespace) -> dict[str, Any]:
+    """Tuning cannot be undone in a process: one process with and one without, and one record of both."""
+    import json
+
+    words = [w for name, value in vars(chosen).items() if name not in _OWN and value not in (None, ()) for w in _word(name, value)]
+    records = []
+    with tempfile.TemporaryDirectory(prefix="spikeloom-bench-") as folder:
+        for malloc in ("tuned", "untuned"):
+            path = Path(folder) / f"{malloc}.json"
+            call = [sys.executable, "-m", "spikeloom.cli", "bench", chosen.what, *words, "--malloc", malloc, "--json", str(path)]
+            answer = subprocess.run(call, stdout=subprocess.DEVNULL, check=False)
+            if answer.returncode:
+                raise SpikeloomError(f"bench --malloc both: the {malloc} run failed; its message is above")
+            records.append(json.loads(path.read_text()))
+    results = [row for record in records for row in record["results"]]
+    return {**records[0], "malloc": "both", "results": results, "runs": records}
+
+
+_OWN = ("run", "what", "malloc", "json", "chart")
+
+
+def _word(name: str, value: Any) -> list[str]:
+    return [f"--{name.replace('_', '-')}", ",".join(map(str, value)) if isinstance(value, tuple) else str(value)]
+
+
+def _show(record: dict[str, Any], table: Table) -> None:
+    from spikeloom.bench.chart import title
+    from spikeloom.bench.race import short
+
+    neuron = record["bench"] == "neuron"
+    columns = ["impl", "pass", "malloc", "median ms", "over a copy", "rounds", "saved B"]
+    columns += [] if neuron else ["over ReLU", "saved MiB", "peak MiB"]
+    shown: list[list[object]] = []
+    for row in record["results"]:
+        line = [row["impl"], row["pass"], row["malloc"], short(row["median_ms"]), short(row["vs_copy"]), row["rounds"]]
+        line += [short(row["saved_bytes_per_element_step"])]
+        line += [] if neuron else [short(row[key]) for key in ("vs_relu", "saved_mib", "peak_mib")]
+        shown.append(line)
+    table(title(record), columns, shown)
+    if neuron:
+        calls = [[impl, *(f"{v:.1f}" for v in spent.values())] for impl, spent in record["overhead_us"].items()]
+        table(f"One call on {record['overhead_shape']}, microseconds", ["impl", *next(iter(record["overhead_us"].values()))], calls)
+        if record.get("first_use_s"):
+            print("first use: " + ", ".join(f"{when} {seconds:.2f} s" for when, seconds in record["first_use_s"].items()))
+    if record["left_out"]:
+        table("Left out", ["impl", "why"], [[entry["impl"], entry["reason"]] for entry in record["left_out"]])
+

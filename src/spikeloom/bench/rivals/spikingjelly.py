@@ -1,0 +1,102 @@
+"""SpikingJelly: multi-step LIFNode and ParametricLIFNode, and networks of its multi-step layers."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from torch import Tensor, nn
+
+from spikeloom.bench.rivals.base import Contender, Rival, Unavailable, constants, hard_leaky
+from spikeloom.neurons import Neuron
+from spikeloom.nn.norms import TdBN
+
+
+class SpikingJelly(Rival):
+    """Its default backend for the device, `step_mode="m"`."""
+
+    impl = "spikingjelly"
+    requirement = "spikingjelly==2.0.0"
+    module = "spikingjelly.activation_based.neuron"
+
+    def neuron(self, kind: Neuron) -> Contender:
+        node = _node(kind)
+        device = next(iter(kind.values().values())).device
+        node.to(device)
+
+        def call(x: Tensor) -> Tensor:
+            node.reset()
+            return node(x)
+
+        # it fires at the threshold; random numbers clear of it make no difference
+        return Contender(self.impl, call, kind, tuple(node.parameters()), backend="its own choice", note="multi-step")
+
+    def network(self, net: nn.Module) -> nn.Module:
+        return _MultiStep(_layers(copy.deepcopy(net)))
+
+
+def _node(kind: Neuron) -> nn.Module:
+    from spikingjelly.activation_based import neuron, surrogate
+
+    shared: dict[str, Any] = {
+        "v_threshold": constants(kind)["threshold"], "v_reset": 0.0, "step_mode": "m", "surrogate_function": surrogate.ATan(alpha=2.0),
+        "detach_reset": kind.reset_gradient == "detached",
+    }  # fmt: skip
+    if type(kind).__name__ == "PLIF" and kind.reset == "zero" and repr(kind.surrogate) == "ATan(alpha=2)":
+        return neuron.ParametricLIFNode(init_tau=1 / constants(kind)["leak"], **shared)
+    return neuron.LIFNode(tau=hard_leaky(kind, SpikingJelly.impl)["tau"], **shared)
+
+
+class _MultiStep(nn.Module):
+    """Resets before every call, as its users have to."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor) -> Tensor:
+        from spikingjelly.activation_based import functional
+
+        functional.reset_net(self.net)
+        return self.net(x)
+
+
+def _layers(module: nn.Module) -> nn.Module:
+    """`module` with every leaf replaced by SpikingJelly's multi-step layer of the same weights."""
+    if isinstance(module, Neuron):
+        return _node(module)
+    children = list(module.named_children())
+    if not children:
+        return _layer(module)
+    for name, child in children:
+        setattr(module, name, _layers(child))
+    return module
+
+
+def _layer(module: nn.Module) -> nn.Module:
+    from spikingjelly.activation_based import layer
+
+    if isinstance(module, nn.Conv2d):
+        made = layer.Conv2d(
+            module.in_channels, module.out_channels, module.kernel_size, module.stride, module.padding, bias=module.bias is not None,
+            step_mode="m",
+        )
+    elif isinstance(module, nn.Linear):
+        made = layer.Linear(module.in_features, module.out_features, bias=module.bias is not None, step_mode="m")
+    elif isinstance(module, TdBN) and module.epsilon == "inside":
+        # its scale is alpha * v_th
+        made = layer.ThresholdDependentBatchNorm2d(module.scale, 1.0, module.channels, module.eps, module.momentum)
+    elif isinstance(module, nn.MaxPool2d):
+        made = layer.MaxPool2d(module.kernel_size, module.stride, module.padding, step_mode="m")
+    elif isinstance(module, nn.AvgPool2d):
+        made = layer.AvgPool2d(module.kernel_size, module.stride, module.padding, step_mode="m")
+    elif isinstance(module, nn.AdaptiveAvgPool2d):
+        made = layer.AdaptiveAvgPool2d(module.output_size, step_mode="m")
+    elif isinstance(module, nn.Flatten):
+        made = layer.Flatten(step_mode="m")
+    elif isinstance(module, nn.Sequential | nn.Identity):  # an empty shortcut
+        return module
+    else:
+        raise Unavailable(f"spikingjelly has no equivalent of {module}")
+    made.load_state_dict(module.state_dict(), strict=False)
+    return made
