@@ -17,6 +17,7 @@ from spikeloom.engine.kernel import Kernel, Scan, laid_out
 from spikeloom.engine.trace import CannotFuse
 from spikeloom.engine.triton_kernel import TritonKernel
 
+Maker = type[Kernel] | type[TritonKernel]
 BACKENDS = ("auto", "reference", "cpp", "triton")
 _kernels: dict[Any, Kernel | TritonKernel | str] = {}  # a text says why there is no kernel
 _warned: set[str] = set()
@@ -39,13 +40,14 @@ def explain(neuron: Any, dtype: torch.dtype = torch.float32, device: torch.devic
 
     device: where the input lies; None: where the neuron's values lie.
     """
-    if backend() == "reference":
+    asked = backend()
+    if asked == "reference":
         return "reference", "SPIKELOOM_BACKEND=reference"
     values = neuron.values()
     device = torch.device(device) if device is not None else next((v.device for v in values.values()), torch.device("cpu"))
-    kernel = _elsewhere(device)
+    kernel = _elsewhere(device, asked)
     if kernel is None:
-        kernel = _kernel(_maker(device), neuron, tuple(values), tuple(v.numel() > 1 for v in values.values()), dtype, ())
+        kernel = _kernel(_maker(device, asked), neuron, tuple(values), tuple(v.numel() > 1 for v in values.values()), dtype, ())
     if isinstance(kernel, str):
         return "reference", kernel
     if isinstance(kernel, Kernel):
@@ -66,7 +68,8 @@ def run(
     if torch.compiler.is_compiling():
         return _referred(neuron, x, steps, state, values)
     asked = backend()
-    result = "SPIKELOOM_BACKEND=reference" if asked == "reference" else _obstacle(x) or _fused(neuron, x, steps, state, values, keep)
+    result = "SPIKELOOM_BACKEND=reference" if asked == "reference" else _obstacle(x, asked)
+    result = result or _fused(neuron, x, steps, state, values, keep, asked)
     if not isinstance(result, str):
         return result
     if asked in ("cpp", "triton"):
@@ -78,7 +81,7 @@ def _referred(neuron: Any, x: Tensor, steps: int, state: tuple[Tensor, ...] | No
     return reference.scan(neuron, x, steps, state if state is not None else neuron._start(x, steps), values)
 
 
-def _obstacle(x: Tensor) -> str | None:
+def _obstacle(x: Tensor, asked: str) -> str | None:
     """Why no kernel may touch x; None if one may."""
     if (
         type(x) not in (Tensor, nn.Parameter)
@@ -90,17 +93,17 @@ def _obstacle(x: Tensor) -> str | None:
         return "the call is being traced or transformed"
     if x.layout is not torch.strided:
         return f"x is a {x.layout} tensor; kernels read dense tensors"
-    elsewhere = _elsewhere(x.device)
-    if elsewhere is not None:
-        return elsewhere
+    if not x.is_cpu or asked == "triton":
+        elsewhere = _elsewhere(x.device, asked)
+        if elsewhere is not None:
+            return elsewhere
     if x.dtype not in cpp.COMPUTE:
         return f"x is {x.dtype}; kernels read " + ", ".join(map(str, cpp.COMPUTE))
     return "x is empty" if x.numel() == 0 else None
 
 
-def _elsewhere(device: torch.device) -> str | None:
+def _elsewhere(device: torch.device, asked: str) -> str | None:
     """Why no kernel runs on `device`; None if one may."""
-    asked = backend()
     if device.type == "cpu":
         if asked == "triton" and not triton_kernel.interpreted():
             return "x is on the CPU, where Triton is only interpreted; set TRITON_INTERPRET=1 before the start, or unset SPIKELOOM_BACKEND"
@@ -110,11 +113,11 @@ def _elsewhere(device: torch.device) -> str | None:
     return f"x is on {device}; C++ kernels run on the CPU" if asked == "cpp" else None
 
 
-def _maker(device: torch.device) -> type[Kernel] | type[TritonKernel]:
-    return TritonKernel if device.type == "cuda" or backend() == "triton" else Kernel
+def _maker(device: torch.device, asked: str) -> Maker:
+    return TritonKernel if device.type == "cuda" or asked == "triton" else Kernel
 
 
-def _fused(neuron: Any, x: Tensor, steps: int, state: tuple[Tensor, ...] | None, values: Any, keep: bool) -> Any:
+def _fused(neuron: Any, x: Tensor, steps: int, state: tuple[Tensor, ...] | None, values: Any, keep: bool, asked: str) -> Any:
     """Spikes and final state, or the reason why no kernel can give them."""
     dtype = cpp.COMPUTE[x.dtype]
     given, device = vars(values), x.device
@@ -135,7 +138,7 @@ def _fused(neuron: Any, x: Tensor, steps: int, state: tuple[Tensor, ...] | None,
     inputs = (x, *(state or ()), *tensors)
     differentiated = torch.is_grad_enabled() and any([t.requires_grad for t in inputs])
     needs = (x.requires_grad, *[v.requires_grad for v in tensors]) if differentiated else ()
-    kernel = _kernel(_maker(device), neuron, tuple(given), tuple([v.numel() > 1 for v in tensors]), x.dtype, needs)
+    kernel = _kernel(_maker(device, asked), neuron, tuple(given), tuple([v.numel() > 1 for v in tensors]), x.dtype, needs)
     if isinstance(kernel, str):
         return kernel
     if differentiated:
@@ -158,9 +161,8 @@ def _in_order(x: Tensor) -> tuple[Tensor, int]:
 
 
 def _kernel(
-    maker: type[Kernel] | type[TritonKernel], neuron: Any, names: tuple[str, ...], channel: tuple[bool, ...], dtype: torch.dtype,
-    needs: tuple[bool, ...],
-) -> Kernel | TritonKernel | str:  # fmt: skip
+    maker: Maker, neuron: Any, names: tuple[str, ...], channel: tuple[bool, ...], dtype: torch.dtype, needs: tuple[bool, ...]
+) -> Kernel | TritonKernel | str:
     key = (_structure(neuron), names, channel, dtype, needs, maker)
     kernel = _kernels.get(key)
     if kernel is None:

@@ -72,9 +72,7 @@ def backward_source(
     length = -(-steps // count)
     dtype, grads = COMPUTE[storage], [j for j, need in enumerate(needs[1:]) if need]
     here = "on_{j}" if count * length != steps else "here"  # the last segment may be shorter
-    replay = [
-        statements(TRITON, step, _inputs(states, channel, j), [None, *each(f"v{{}}_{j + 1}", states)], dtype) for j in range(length)
-    ]
+    replay = [statements(TRITON, step, _inputs(states, channel, j), [None, *each(f"v{{}}_{j + 1}", states)], dtype) for j in range(length)]
     lines = []
     for j in reversed(range(length)):
         wanted = [f"gx_{j}" if needs[0] else None, *each("m{}", states), *(f"d{i}" if i in grads else None for i in range(len(channel)))]

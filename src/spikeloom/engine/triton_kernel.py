@@ -37,7 +37,7 @@ class TritonKernel:
         self, neuron: Any, names: tuple[str, ...], channel: tuple[bool, ...], storage: torch.dtype, needs: tuple[bool, ...]
     ) -> None:
         version()
-        self.states, self.dtype, self.needs, self.channel = len(neuron.states), COMPUTE[storage], needs, channel
+        self.states, self.dtype, self.needs = len(neuron.states), COMPUTE[storage], needs
         step = trace.step_graph(neuron, names, self.dtype)
         self.sources: dict[str, Any] = {"forward": lambda steps: forward_source(step, self.states, channel, storage, steps)}
         if needs:
