@@ -96,9 +96,10 @@ def _obstacle(x: Tensor, asked: str) -> str | None:
         return "the call is being traced or transformed"
     if x.layout is not torch.strided:
         return f"x is a {x.layout} tensor; kernels read dense tensors"
-    elsewhere = _elsewhere(x.device, asked)
-    if elsewhere is not None:
-        return elsewhere
+    if not x.is_cpu or asked == "triton":
+        elsewhere = _elsewhere(x.device, asked)
+        if elsewhere is not None:
+            return elsewhere
     if x.dtype not in COMPUTE:
         return f"x is {x.dtype}; kernels read " + ", ".join(map(str, COMPUTE))
     return "x is empty" if x.numel() == 0 else None

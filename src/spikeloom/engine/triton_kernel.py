@@ -41,7 +41,7 @@ class TritonKernel:
         version()
         if memory == "packed" and needs:
             raise CannotPack("memory: 'packed' is kept by the CPU's kernels only; use memory='input' with Triton")
-        self.states, self.dtype, self.needs, self.channel = len(neuron.states), COMPUTE[storage], needs, channel
+        self.states, self.dtype, self.needs = len(neuron.states), COMPUTE[storage], needs
         step = trace.step_graph(neuron, names, self.dtype)
         self.sources: dict[str, Any] = {"forward": lambda steps: forward_source(step, self.states, channel, storage, steps)}
         if needs:
