@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import warnings
 from typing import Any
@@ -12,13 +11,14 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 
 from spikeloom.core.errors import SpikeloomError, refusal
-from spikeloom.engine import cache, cpp, reference
-from spikeloom.engine.kernel import Kernel, Scan, laid_out
+from spikeloom.engine import cache, cpp, operator, reference
+from spikeloom.engine.kernel import Kernel, Scan, in_order, laid_out
 from spikeloom.engine.trace import CannotFuse
 
 BACKENDS = ("auto", "reference", "cpp")
 _kernels: dict[Any, Kernel | str] = {}  # a text says why there is no kernel
 _warned: set[str] = set()
+_GRAPH = "the call is being traced"
 
 
 class SlowBackend(UserWarning):
@@ -31,6 +31,9 @@ def backend() -> str:
     if name not in BACKENDS:
         raise SpikeloomError(refusal("SPIKELOOM_BACKEND", name, "one of " + ", ".join(BACKENDS)))
     return name
+
+
+backend._dynamo_marked_constant = True  # type: ignore[attr-defined]  # torch.compile asks once, while it traces
 
 
 def explain(neuron: Any, dtype: torch.dtype = torch.float32) -> tuple[str, str]:
@@ -48,15 +51,18 @@ def run(
     """Spikes `[T*B, ...]` and final state of `neuron` on input x `[T*B, ...]`.
 
     state: each broadcasts against `[B, ...]`; None: zero. keep: False allows `()` in place of the final state.
-    The reference loop runs under torch.compile, torch.export, functorch transforms, forward-mode AD and dispatch modes,
-    off the CPU, and where parameters and x differ in precision.
+    Under torch.compile, torch.export, make_fx and fake tensors the same kernel runs as an operator of the graph.
+    The reference loop runs under functorch transforms, forward-mode AD and dispatch modes of the user, off the CPU, and where
+    parameters and x differ in precision.
     """
     if torch.compiler.is_compiling():
-        return _referred(neuron, x, steps, state, values)
+        return _graphed(neuron, x, steps, state, values, keep)
     asked = backend()
     result = "SPIKELOOM_BACKEND=reference" if asked == "reference" else _obstacle(x) or _fused(neuron, x, steps, state, values, keep)
     if not isinstance(result, str):
         return result
+    if result is _GRAPH:
+        return _graphed(neuron, x, steps, state, values, keep)
     if asked == "cpp":
         raise CannotFuse(f"SPIKELOOM_BACKEND=cpp: {type(neuron).__name__}: {result}")
     return _referred(neuron, x, steps, state, values)
@@ -66,16 +72,40 @@ def _referred(neuron: Any, x: Tensor, steps: int, state: tuple[Tensor, ...] | No
     return reference.scan(neuron, x, steps, state if state is not None else neuron._start(x, steps), values)
 
 
+def _graphed(
+    neuron: Any, x: Tensor, steps: int, state: tuple[Tensor, ...] | None, values: Any, keep: bool
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """A call inside a graph: the operator, or the reference loop laid out step by step. Traced by torch.compile."""
+    transformed = torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
+    if backend() != "reference" and not transformed and x.is_cpu and x.layout is torch.strided and x.dtype in cpp.COMPUTE:
+        result = _fused(neuron, x, steps, state, values, keep, in_graph=True)
+        if not isinstance(result, str):
+            return result
+        _refused(result)
+    return _referred(neuron, x, steps, state, values)
+
+
+def _refused(reason: str) -> None:
+    if backend() == "cpp":
+        raise CannotFuse(f"SPIKELOOM_BACKEND=cpp: {reason}")
+    if reason not in _warned:
+        _warned.add(reason)
+        warnings.warn(reason, SlowBackend, stacklevel=2)
+
+
+_refused._dynamo_marked_constant = True  # type: ignore[attr-defined]  # runs while torch.compile traces
+
+
 def _obstacle(x: Tensor) -> str | None:
     """Why no kernel may touch x; None if one may."""
     if (
-        type(x) not in (Tensor, nn.Parameter)
-        or torch._C._len_torch_dispatch_stack()
-        or torch._C._functorch.peek_interpreter_stack() is not None
+        torch._C._functorch.peek_interpreter_stack() is not None
+        or forward_ad._current_level >= 0
+        or torch._C._get_tracing_state() is not None
     ):
         return "the call is being traced or transformed"
-    if forward_ad._current_level >= 0 or torch._C._get_tracing_state() is not None:
-        return "the call is being traced or transformed"
+    if type(x) not in (Tensor, nn.Parameter) or torch._C._len_torch_dispatch_stack():
+        return _GRAPH if _faked(x) else "the call is being traced or transformed"
     if not x.is_cpu or x.layout is not torch.strided:
         return f"x is a {x.layout} tensor on {x.device}; kernels read dense tensors on the CPU"
     if x.dtype not in cpp.COMPUTE:
@@ -83,7 +113,16 @@ def _obstacle(x: Tensor) -> str | None:
     return "x is empty" if x.numel() == 0 else None
 
 
-def _fused(neuron: Any, x: Tensor, steps: int, state: tuple[Tensor, ...] | None, values: Any, keep: bool) -> Any:
+def _faked(x: Tensor) -> bool:
+    """x is one of torch's stand-ins for tensors, or one of the modes that trace them is on."""
+    keys = torch._C._TorchDispatchModeKey
+    modes = (keys.FAKE, keys.PROXY, keys.FUNCTIONAL)
+    return type(x).__module__.startswith("torch._subclasses.") or any(torch._C._get_dispatch_mode(key) is not None for key in modes)
+
+
+def _fused(
+    neuron: Any, x: Tensor, steps: int, state: tuple[Tensor, ...] | None, values: Any, keep: bool, in_graph: bool = False
+) -> Any:
     """Spikes and final state, or the reason why no kernel can give them."""
     dtype = cpp.COMPUTE[x.dtype]
     given = vars(values)
@@ -95,7 +134,7 @@ def _fused(neuron: Any, x: Tensor, steps: int, state: tuple[Tensor, ...] | None,
             return f"a value has shape {list(v.shape)}; kernels take one number, or one per channel"
         if not v.is_contiguous():
             tensors[k] = v.contiguous()
-    x, inner = _in_order(x)
+    x, inner = in_order(x)
     if state is not None:
         if any(s.dtype is not dtype or not s.is_cpu for s in state):
             return f"the state is not {dtype} on the CPU"
@@ -104,6 +143,8 @@ def _fused(neuron: Any, x: Tensor, steps: int, state: tuple[Tensor, ...] | None,
     inputs = (x, *(state or ()), *tensors)
     differentiated = torch.is_grad_enabled() and any([t.requires_grad for t in inputs])
     needs = (x.requires_grad, *[v.requires_grad for v in tensors]) if differentiated else ()
+    if in_graph:
+        return operator.call(neuron, tuple(given), x, steps, state, keep, tensors, needs)
     kernel = _kernel(neuron, tuple(given), tuple([v.numel() > 1 for v in tensors]), x.dtype, needs)
     if isinstance(kernel, str):
         return kernel
@@ -111,19 +152,6 @@ def _fused(neuron: Any, x: Tensor, steps: int, state: tuple[Tensor, ...] | None,
         spikes, *last = Scan.apply(kernel, steps, inner, state is not None, keep, *inputs)
         return spikes, tuple(last)
     return kernel.run(x, steps, inner, state, keep, tensors)
-
-
-def _in_order(x: Tensor) -> tuple[Tensor, int]:
-    """x dense in its memory format, and how many neighbours in memory share a channel."""
-    if not x.is_contiguous():
-        formats = {4: torch.channels_last, 5: torch.channels_last_3d}
-        last = formats.get(x.dim(), torch.contiguous_format)
-        if x.is_contiguous(memory_format=last):
-            return x, 1
-        if last is not torch.contiguous_format and x.stride(1) == 1:
-            return x.contiguous(memory_format=last), 1
-        x = x.contiguous()
-    return x, math.prod(x.shape[2:])
 
 
 def _kernel(neuron: Any, names: tuple[str, ...], channel: tuple[bool, ...], dtype: torch.dtype, needs: tuple[bool, ...]) -> Kernel | str:

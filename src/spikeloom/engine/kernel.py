@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import struct
 from collections.abc import Sequence
 from functools import cache
@@ -112,6 +113,19 @@ def laid_out(tensor: Tensor, like: Tensor) -> Tensor:
     if tensor.stride() == like.stride():
         return tensor
     return torch.empty_like(like, dtype=tensor.dtype).copy_(tensor)
+
+
+def in_order(x: Tensor) -> tuple[Tensor, int]:
+    """x dense in its memory format, and how many neighbours in memory share a channel."""
+    if not x.is_contiguous():
+        formats = {4: torch.channels_last, 5: torch.channels_last_3d}
+        last = formats.get(x.dim(), torch.contiguous_format)
+        if x.is_contiguous(memory_format=last):
+            return x, 1
+        if last is not torch.contiguous_format and x.stride(1) == 1:
+            return x.contiguous(memory_format=last), 1
+        x = x.contiguous()
+    return x, math.prod(x.shape[2:])
 
 
 @cache

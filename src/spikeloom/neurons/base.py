@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import torch
@@ -28,20 +27,32 @@ Carried = dict[tuple[nn.Module, int], State]
 
 # states of a step-by-step run; owned by a Stream, set only while it calls the network
 _carried: ContextVar[tuple[Carried, Counter[nn.Module]] | None] = ContextVar("carried", default=None)
+_streaming: list[Carried] = []  # those of all threads; torch.compile cannot look into a ContextVar, and guards that this is empty
 
 
 @contextmanager
 def carrying(states: Carried) -> Iterator[None]:
     """Neurons called inside start from `states` and leave their final state there; x is then one step `[B, ...]`."""
     token = _carried.set((states, Counter()))
+    _streaming.append(states)
     try:
         yield
     finally:
+        _streaming.pop()
         _carried.reset(token)
+
+
+class Values:
+    """Parameter values by name, as `step` reads them."""
+
+    def __init__(self, values: dict[str, Tensor]) -> None:
+        self.__dict__.update(values)
 
 
 class _Fire(torch.autograd.Function):
     """True step forward, surrogate derivative backward."""
+
+    generate_vmap_rule = True
 
     @staticmethod
     def forward(z: Tensor, derivative: Any, at_or_above: bool) -> Tensor:
@@ -167,7 +178,7 @@ class Neuron(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Spikes of x, same shape: `[T*B, ...]` inside an SNN, `[T, B, ...]` alone."""
-        carried = _carried.get()
+        carried = _carried.get() if _streaming else None
         if carried is not None:
             states, calls = carried
             place = (self, calls[self])
@@ -218,7 +229,7 @@ class Neuron(nn.Module):
         first = x[: x.shape[0] // steps]
         return self.initial(first.float() if first.dtype in (torch.float16, torch.bfloat16) else first)
 
-    def _shaped(self, x: Tensor) -> Any:
+    def _shaped(self, x: Tensor) -> Values:
         """`values()` viewed so that they broadcast along axis 1 of x."""
         shaped = {}
         for name, value in self.values().items():
@@ -229,7 +240,7 @@ class Neuron(nn.Module):
                     )
                 value = value.view(-1, *[1] * (x.dim() - 2))
             shaped[name] = value
-        return SimpleNamespace(**shaped)
+        return Values(shaped)
 
     def extra_repr(self) -> str:
         values = []
