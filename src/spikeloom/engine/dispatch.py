@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 
 from spikeloom.core.errors import SpikeloomError, refusal
+from spikeloom.core.params import Values
 from spikeloom.engine import cache, cpp, operator, reference
 from spikeloom.engine.kernel import Kernel, Scan, in_order, laid_out
-from spikeloom.engine.trace import CannotFuse
+from spikeloom.engine.trace import CannotFuse, inside
 
 BACKENDS = ("auto", "reference", "cpp")
 _kernels: dict[Any, Kernel | str] = {}  # a text says why there is no kernel
@@ -31,9 +32,6 @@ def backend() -> str:
     if name not in BACKENDS:
         raise SpikeloomError(refusal("SPIKELOOM_BACKEND", name, "one of " + ", ".join(BACKENDS)))
     return name
-
-
-backend._dynamo_marked_constant = True  # type: ignore[attr-defined]  # torch.compile asks once, while it traces
 
 
 def explain(neuron: Any, dtype: torch.dtype = torch.float32) -> tuple[str, str]:
@@ -76,24 +74,27 @@ def _graphed(
     neuron: Any, x: Tensor, steps: int, state: tuple[Tensor, ...] | None, values: Any, keep: bool
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """A call inside a graph: the operator, or the reference loop laid out step by step. Traced by torch.compile."""
-    transformed = torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
-    if backend() != "reference" and not transformed and x.is_cpu and x.layout is torch.strided and x.dtype in cpp.COMPUTE:
+    transformed = torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0 or inside()
+    asked = backend()
+    if asked != "reference" and not transformed and x.is_cpu and x.layout is torch.strided and x.dtype in cpp.COMPUTE:
         result = _fused(neuron, x, steps, state, values, keep, in_graph=True)
         if not isinstance(result, str):
             return result
-        _refused(result)
+        if asked == "cpp":
+            raise CannotFuse(f"SPIKELOOM_BACKEND=cpp: {type(neuron).__name__}: {result}")
+        _say_once(result)
     return _referred(neuron, x, steps, state, values)
 
 
-def _refused(reason: str) -> None:
-    if backend() == "cpp":
-        raise CannotFuse(f"SPIKELOOM_BACKEND=cpp: {reason}")
+def _say_once(reason: str) -> None:
     if reason not in _warned:
         _warned.add(reason)
-        warnings.warn(reason, SlowBackend, stacklevel=2)
+        warnings.warn(reason, SlowBackend, stacklevel=3)
 
 
-_refused._dynamo_marked_constant = True  # type: ignore[attr-defined]  # runs while torch.compile traces
+# torch.compile calls these while it traces, and takes their answers for constants
+for _function in (backend, inside, _say_once):
+    _function._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def _obstacle(x: Tensor) -> str | None:
@@ -125,7 +126,7 @@ def _fused(
 ) -> Any:
     """Spikes and final state, or the reason why no kernel can give them."""
     dtype = cpp.COMPUTE[x.dtype]
-    given = vars(values)
+    given = values.given if in_graph and isinstance(values, Values) else vars(values)
     tensors = list(given.values())
     for k, v in enumerate(tensors):
         if v.dtype is not dtype or not v.is_cpu:
@@ -163,9 +164,8 @@ def _kernel(neuron: Any, names: tuple[str, ...], channel: tuple[bool, ...], dtyp
         except (CannotFuse, cache.CannotCompile) as error:
             kernel = str(error)
         _kernels[key] = kernel
-    if isinstance(kernel, str) and kernel not in _warned and backend() != "cpp":
-        _warned.add(kernel)
-        warnings.warn(kernel, SlowBackend, stacklevel=2)
+    if isinstance(kernel, str) and backend() != "cpp":
+        _say_once(kernel)
     return kernel
 
 

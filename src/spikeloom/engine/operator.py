@@ -6,9 +6,7 @@ operator runs, in this process or in one that loads the graph; the parameters' v
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any
 
@@ -54,6 +52,8 @@ def _plan(facts: Facts, names: tuple[str, ...], channel: tuple[bool, ...], dtype
         text = Language.text(facts, names)
         _kernel(text, tuple(map(bool, channel)), dtype, needs)
     except (CannotFuse, CannotCompile) as error:
+        if isinstance(error.__cause__, AttributeError):
+            return f"{error}; in a graph step may read what is declared (Param, Choice, Count) and what has a default in the class"
         return str(error)
     return text
 
@@ -66,8 +66,7 @@ _plan._dynamo_marked_constant = True  # type: ignore[attr-defined]
 def _kernel(text: str, channel: tuple[bool, ...], dtype: torch.dtype, needs: tuple[bool, ...]) -> Kernel:
     """needs: which of x and the values need a gradient; empty: no backward."""
     neuron, names = Language.equations(text)
-    with ThreadPoolExecutor(1) as clean:  # a thread of its own: none of the modes under which the graph is traced or run
-        return clean.submit(Kernel, neuron, names, channel, dtype, needs).result()
+    return Kernel(neuron, names, channel, dtype, needs)
 
 
 def _channel(values: Sequence[Tensor]) -> tuple[bool, ...]:

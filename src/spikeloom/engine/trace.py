@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,6 +12,31 @@ import torch
 from torch import Tensor, fx
 
 from spikeloom.core.errors import SpikeloomError
+
+_here = threading.local()
+
+
+def _room() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(1, "spikeloom-trace", initializer=setattr, initargs=(_here, "tracing", True))
+
+
+# `step` is traced in a thread of its own, where no mode or guard of the caller reaches: it may be under torch.compile, fake tensors or
+# autograd. The thread stays: FakeTensorMode of CUDA builds without a GPU crashes once the first thread that entered one has ended.
+_worker = _room()
+
+
+def _forked() -> None:
+    global _worker
+    _worker = _room()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
+
+
+def inside() -> bool:
+    """The caller is a `step` that is being traced."""
+    return getattr(_here, "tracing", False)
 
 
 class CannotFuse(SpikeloomError):
@@ -44,6 +72,10 @@ def _flat(neuron: Any, names: tuple[str, ...]) -> Any:
 
 
 def _traced(function: Any, inputs: int, dtype: torch.dtype) -> fx.Graph:
+    return _worker.submit(_trace, function, inputs, dtype).result()
+
+
+def _trace(function: Any, inputs: int, dtype: torch.dtype) -> fx.Graph:
     from torch.fx.experimental.proxy_tensor import make_fx
 
     scalars = [torch.full((), 0.5, dtype=dtype, device="cpu") for _ in range(inputs)]

@@ -1,11 +1,12 @@
 """A neuron's equations as a text, and back: what a compiled or exported graph holds in the neuron's place.
 
-The text names the class, the public attributes that `step` may read (choices, counts, numbers of a user's own), the surrogate with
-its parameters, and the values. The values themselves are tensors of the graph.
+The text names the class, its choices, counts and other class attributes with their values in the instance, the surrogate with its
+parameters, and the names of the values. The values themselves are tensors of the graph.
 """
 
 from __future__ import annotations
 
+import inspect
 import json
 from itertools import count
 from typing import Any
@@ -18,27 +19,38 @@ from spikeloom.neurons.base import Neuron
 from spikeloom.surrogates import Surrogate
 
 Facts = tuple[tuple[type, tuple[tuple[str, str, Any], ...]], ...]
-SHELL = ("training", "steps", "learnable", "surrogate")  # attributes of every neuron that `step` does not read
 _classes: dict[str, type] = {}
 
 
 def facts(neuron: Neuron) -> Facts:
-    """The classes and public attributes of a neuron and of its surrogate; all that is read here, torch.compile guards."""
+    """The classes and attributes of a neuron and of its surrogate. torch.compile traces it and guards every attribute."""
     return _read(neuron), _read(neuron.surrogate)
 
 
 def _read(thing: Any) -> tuple[type, tuple[tuple[str, str, Any], ...]]:
     found = []
-    for name, value in vars(thing).items():
-        if name[0] == "_" or name in SHELL:
-            continue
+    for name in _readable(type(thing)):
+        value = getattr(thing, name)
         if isinstance(value, float):
-            found.append((name, "float", value.hex()))  # a number that torch.compile cannot turn into a variable of the graph
+            found.append((name, "float", value.hex()))  # torch.compile may make a number a variable of the graph, but no text
         elif value is None or isinstance(value, bool | int | str):
             found.append((name, "plain", value))
         else:
             found.append((name, "other", type(value).__name__))
     return type(thing), tuple(found)
+
+
+def _readable(cls: Any) -> tuple[str, ...]:
+    """What is declared, and the public data of the class body."""
+    base = Neuron if issubclass(cls, Neuron) else Surrogate
+    names = {*cls.choices, *cls.counts} if base is Neuron else {*cls.params}
+    for each in cls.__mro__[: cls.__mro__.index(base)]:
+        data = (name for name, value in vars(each).items() if not (hasattr(value, "__get__") or inspect.isclass(value)))
+        names.update(name for name in data if name[0] != "_" and not hasattr(base, name) and name not in base.__annotations__)
+    return tuple(sorted(names))
+
+
+_readable._dynamo_marked_constant = True  # type: ignore[attr-defined]  # torch.compile takes the answer for a constant
 
 
 def text(facts: Facts, names: tuple[str, ...]) -> str:
@@ -49,18 +61,18 @@ def text(facts: Facts, names: tuple[str, ...]) -> str:
 
 def _written(cls: type, attributes: tuple[tuple[str, str, Any], ...]) -> list[Any]:
     plain = {}
-    for name, kind, value in sorted(attributes):
+    for name, kind, value in attributes:
         if kind == "other":
             raise CannotFuse(
-                f"{cls.__name__}.{name} is a {value}, and a graph holds only numbers and texts of a neuron; make it one, or begin its "
-                "name with _ if step does not read it; the reference loop runs"
+                f"{cls.__name__}.{name} is a {value}, and a graph holds only numbers and texts of a neuron; begin its name with _ if it is "
+                "the same for all neurons of the class; the reference loop runs"
             )
         plain[name] = float.fromhex(value) if kind == "float" else value
     return [_label(cls), plain]
 
 
 def equations(text: str) -> tuple[Neuron, tuple[str, ...]]:
-    """A neuron that has all but its parameters, and the names of its values. Raises SpikeloomError for a class nobody has imported."""
+    """A neuron good for `step` alone, and the names of its values. Raises SpikeloomError for a class nobody has imported."""
     told = json.loads(text)
     cls, attributes = told["neuron"]
     neuron = object.__new__(_found(cls, Neuron))

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import torch
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from spikeloom import engine, surrogates
 from spikeloom.core.errors import ParameterError, ShapeError, refusal
 from spikeloom.core.paper import Paper
-from spikeloom.core.params import Choice, Count, Param, declared, nearest
+from spikeloom.core.params import Choice, Count, Param, Values, declared, nearest
 from spikeloom.surrogates.base import Surrogate, positive
 
 State = tuple[Tensor, ...]
@@ -40,13 +41,6 @@ def carrying(states: Carried) -> Iterator[None]:
     finally:
         _streaming.pop()
         _carried.reset(token)
-
-
-class Values:
-    """Parameter values by name, as `step` reads them."""
-
-    def __init__(self, values: dict[str, Tensor]) -> None:
-        self.__dict__.update(values)
 
 
 class _Fire(torch.autograd.Function):
@@ -229,7 +223,7 @@ class Neuron(nn.Module):
         first = x[: x.shape[0] // steps]
         return self.initial(first.float() if first.dtype in (torch.float16, torch.bfloat16) else first)
 
-    def _shaped(self, x: Tensor) -> Values:
+    def _shaped(self, x: Tensor) -> Any:
         """`values()` viewed so that they broadcast along axis 1 of x."""
         shaped = {}
         for name, value in self.values().items():
@@ -240,7 +234,7 @@ class Neuron(nn.Module):
                     )
                 value = value.view(-1, *[1] * (x.dim() - 2))
             shaped[name] = value
-        return Values(shaped)
+        return Values(shaped) if torch.compiler.is_compiling() else SimpleNamespace(**shaped)
 
     def extra_repr(self) -> str:
         values = []
