@@ -95,6 +95,15 @@ class Count(_Declared):
         return int(value)
 
 
+class Values:
+    """Parameter values by name, as `step` reads them: a SimpleNamespace that torch.compile can trace; `given` is the dictionary."""
+
+    def __init__(self, values: dict[str, torch.Tensor]) -> None:
+        self.given = values
+        for name, value in values.items():
+            setattr(self, name, value)
+
+
 def declared(cls: type, kind: type | tuple[type, ...]) -> dict[str, Any]:
     """The class attributes of `cls` and its bases that are of `kind`, bases first."""
     found: dict[str, Any] = {}

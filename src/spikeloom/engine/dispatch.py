@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import warnings
 from typing import Any
@@ -12,8 +11,9 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 
 from spikeloom.core.errors import SpikeloomError, refusal
-from spikeloom.engine import cache, reference, triton_kernel
-from spikeloom.engine.kernel import Kernel, Scan, laid_out
+from spikeloom.core.params import Values
+from spikeloom.engine import cache, operator, reference, triton_kernel
+from spikeloom.engine.kernel import Kernel, Scan, in_order, laid_out
 from spikeloom.engine.moments import BatchNormed
 from spikeloom.engine.printer import COMPUTE
 from spikeloom.engine.trace import AFFINE, CannotFuse
@@ -22,6 +22,7 @@ from spikeloom.engine.triton_kernel import TritonKernel
 BACKENDS = ("auto", "reference", "cpp", "triton")
 _kernels: dict[Any, Kernel | TritonKernel | str] = {}  # a text says why there is no kernel
 _warned: set[str] = set()
+_GRAPH = "the call is being traced"
 
 
 class SlowBackend(UserWarning):
@@ -64,36 +65,67 @@ def run(
 
     state: each broadcasts against `[B, ...]`; None: zero. keep: False allows `()` in place of the final state.
     norm: a norm to apply to x first, see `moments.BatchNormed`; in the kernel where there is one, else by its `normalise(x)`.
-    The reference loop runs under torch.compile, torch.export, functorch transforms, forward-mode AD and dispatch modes,
-    off the CPU and CUDA, and where parameters and x differ in precision.
+    Under torch.compile, torch.export, make_fx and fake tensors the CPU's kernel runs as an operator of the graph.
+    The reference loop runs under functorch transforms, forward-mode AD and dispatch modes of the user, off the CPU and CUDA, and
+    where parameters and x differ in precision.
     """
     if torch.compiler.is_compiling():
-        return _referred(neuron, x, steps, state, values)
+        return _graphed(neuron, x, steps, state, values, keep)
     asked = backend()
     result: Any = "SPIKELOOM_BACKEND=reference" if asked == "reference" else _obstacle(x, asked)
     if result is None:
         result = _fused(asked, neuron, x, steps, state, values, keep, norm)
     if not isinstance(result, str):
         return result
+    x = x if norm is None else norm.normalise(x)
+    if result is _GRAPH:
+        return _graphed(neuron, x, steps, state, values, keep)
     if asked in ("cpp", "triton"):
         raise CannotFuse(f"SPIKELOOM_BACKEND={asked}: {type(neuron).__name__}: {result}")
-    return _referred(neuron, x if norm is None else norm.normalise(x), steps, state, values)
+    return _referred(neuron, x, steps, state, values)
 
 
 def _referred(neuron: Any, x: Tensor, steps: int, state: tuple[Tensor, ...] | None, values: Any) -> tuple[Tensor, tuple[Tensor, ...]]:
     return reference.scan(neuron, x, steps, state if state is not None else neuron._start(x, steps), values)
 
 
+def _graphed(
+    neuron: Any, x: Tensor, steps: int, state: tuple[Tensor, ...] | None, values: Any, keep: bool
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """A call inside a graph: the operator, or the reference loop laid out step by step. Traced by torch.compile."""
+    transformed = torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
+    asked = backend()
+    if asked in ("auto", "cpp") and not transformed and x.is_cpu and x.layout is torch.strided and x.dtype in COMPUTE:
+        result = _fused(asked, neuron, x, steps, state, values, keep, None, in_graph=True)
+        if not isinstance(result, str):
+            return result
+        if asked == "cpp":
+            raise CannotFuse(f"SPIKELOOM_BACKEND=cpp: {type(neuron).__name__}: {result}")
+        _say_once(result)
+    return _referred(neuron, x, steps, state, values)
+
+
+def _say_once(reason: str) -> None:
+    if reason not in _warned:
+        _warned.add(reason)
+        warnings.warn(reason, SlowBackend, stacklevel=3)
+
+
+# torch.compile calls these while it traces, and takes their answers for constants
+for _function in (backend, _say_once):
+    _function._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
 def _obstacle(x: Tensor, asked: str) -> str | None:
     """Why no kernel may touch x; None if one may."""
     if (
-        type(x) not in (Tensor, nn.Parameter)
-        or torch._C._len_torch_dispatch_stack()
-        or torch._C._functorch.peek_interpreter_stack() is not None
+        torch._C._functorch.peek_interpreter_stack() is not None
+        or forward_ad._current_level >= 0
+        or torch._C._get_tracing_state() is not None
     ):
         return "the call is being traced or transformed"
-    if forward_ad._current_level >= 0 or torch._C._get_tracing_state() is not None:
-        return "the call is being traced or transformed"
+    if type(x) not in (Tensor, nn.Parameter) or torch._C._len_torch_dispatch_stack():
+        return _GRAPH if _faked(x) else "the call is being traced or transformed"
     if x.layout is not torch.strided:
         return f"x is a {x.layout} tensor; kernels read dense tensors"
     if not x.is_cpu or asked == "triton":
@@ -103,6 +135,13 @@ def _obstacle(x: Tensor, asked: str) -> str | None:
     if x.dtype not in COMPUTE:
         return f"x is {x.dtype}; kernels read " + ", ".join(map(str, COMPUTE))
     return "x is empty" if x.numel() == 0 else None
+
+
+def _faked(x: Tensor) -> bool:
+    """x is one of torch's stand-ins for tensors, or one of the modes that trace them is on."""
+    keys = torch._C._TorchDispatchModeKey
+    modes = (keys.FAKE, keys.PROXY, keys.FUNCTIONAL)
+    return type(x).__module__.startswith("torch._subclasses.") or any(torch._C._get_dispatch_mode(key) is not None for key in modes)
 
 
 def _elsewhere(device: torch.device, asked: str) -> str | None:
@@ -121,11 +160,12 @@ def _maker(device: torch.device, asked: str) -> type[Kernel] | type[TritonKernel
 
 
 def _fused(
-    asked: str, neuron: Any, x: Tensor, steps: int, state: tuple[Tensor, ...] | None, values: Any, keep: bool, norm: Any
-) -> tuple[Tensor, tuple[Tensor, ...]] | str:
+    asked: str, neuron: Any, x: Tensor, steps: int, state: tuple[Tensor, ...] | None, values: Any, keep: bool, norm: Any,
+    in_graph: bool = False,
+) -> tuple[Tensor, tuple[Tensor, ...]] | str:  # fmt: skip
     """Spikes and final state, or the reason why no kernel can give them."""
     dtype, device = COMPUTE[x.dtype], x.device
-    given = vars(values)
+    given = values.given if in_graph and isinstance(values, Values) else vars(values)
     names, tensors, learned, batch = tuple(given), list(given.values()), (), None
     for k, v in enumerate(tensors):
         if v.dtype is not dtype or v.device != device:
@@ -134,7 +174,7 @@ def _fused(
             return f"a value has shape {list(v.shape)}; kernels take one number, or one per channel"
         if not v.is_contiguous():
             tensors[k] = v.contiguous()
-    x, inner = _in_order(x)
+    x, inner = in_order(x)
     if state is not None:
         if any(s.dtype is not dtype or s.device != device for s in state):
             return f"the state is not {dtype} on {device}"
@@ -152,6 +192,8 @@ def _fused(
     if norm is not None and norm.training:
         channel += [x.shape[1] > 1] * 2
         needs += [True] * (2 if differentiated else 0)
+    if in_graph:
+        return operator.call(neuron, names, x, steps, state, keep, tensors, needs)
     memory = "input" if norm is not None else neuron.memory
     kernel = _kernel(_maker(device, asked), neuron, names, tuple(channel), x.dtype, tuple(needs), memory)
     if isinstance(kernel, str):
@@ -163,19 +205,6 @@ def _fused(
         spikes, *last = Scan.apply(kernel, steps, inner, state is not None, keep, batch, x, *(state or ()), *tensors, *learned)
         return spikes, tuple(last)
     return kernel.run(x, steps, inner, state, keep, tensors)
-
-
-def _in_order(x: Tensor) -> tuple[Tensor, int]:
-    """x dense in its memory format, and how many neighbours in memory share a channel."""
-    if not x.is_contiguous():
-        formats = {4: torch.channels_last, 5: torch.channels_last_3d}
-        last = formats.get(x.dim(), torch.contiguous_format)
-        if x.is_contiguous(memory_format=last):
-            return x, 1
-        if last is not torch.contiguous_format and x.stride(1) == 1:
-            return x.contiguous(memory_format=last), 1
-        x = x.contiguous()
-    return x, math.prod(x.shape[2:])
 
 
 def _kernel(
@@ -190,9 +219,8 @@ def _kernel(
         except (CannotFuse, cache.CannotCompile) as error:
             kernel = str(error)
         _kernels[key] = kernel
-    if isinstance(kernel, str) and kernel not in _warned and backend() == "auto":
-        _warned.add(kernel)
-        warnings.warn(kernel, SlowBackend, stacklevel=2)
+    if isinstance(kernel, str) and backend() == "auto":
+        _say_once(kernel)
     return kernel
 
 

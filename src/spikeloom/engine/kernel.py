@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Sequence
 from typing import Any
@@ -132,6 +133,19 @@ class Scan(torch.autograd.Function):
             gvalues[-2:] = [None, None, *ctx.norm.pull(kept, gx, ctx.inner, gvalues[-2], gvalues[-1])]
         gstates = gfirst or (None,) * ctx.first
         return None, None, None, None, None, None, gx, *gstates, *gvalues
+
+
+def in_order(x: Tensor) -> tuple[Tensor, int]:
+    """x dense in its memory format, and how many neighbours in memory share a channel."""
+    if not x.is_contiguous():
+        formats = {4: torch.channels_last, 5: torch.channels_last_3d}
+        last = formats.get(x.dim(), torch.contiguous_format)
+        if x.is_contiguous(memory_format=last):
+            return x, 1
+        if last is not torch.contiguous_format and x.stride(1) == 1:
+            return x.contiguous(memory_format=last), 1
+        x = x.contiguous()
+    return x, math.prod(x.shape[2:])
 
 
 def laid_out(tensor: Tensor, shape: Sequence[int], stride: Sequence[int]) -> Tensor:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from spikeloom import engine, surrogates
 from spikeloom.core.errors import ParameterError, ShapeError, refusal
 from spikeloom.core.paper import Paper
-from spikeloom.core.params import Choice, Count, Param, declared, nearest
+from spikeloom.core.params import Choice, Count, Param, Values, declared, nearest
 from spikeloom.surrogates.base import Surrogate, positive
 
 State = tuple[Tensor, ...]
@@ -28,20 +28,25 @@ Carried = dict[tuple[nn.Module, int], State]
 
 # states of a step-by-step run; owned by a Stream, set only while it calls the network
 _carried: ContextVar[tuple[Carried, Counter[nn.Module]] | None] = ContextVar("carried", default=None)
+_streaming: list[Carried] = []  # those of all threads; torch.compile cannot look into a ContextVar, and guards that this is empty
 
 
 @contextmanager
 def carrying(states: Carried) -> Iterator[None]:
     """Neurons called inside start from `states` and leave their final state there; x is then one step `[B, ...]`."""
     token = _carried.set((states, Counter()))
+    _streaming.append(states)
     try:
         yield
     finally:
+        _streaming.pop()
         _carried.reset(token)
 
 
 class _Fire(torch.autograd.Function):
     """True step forward, surrogate derivative backward."""
+
+    generate_vmap_rule = True
 
     @staticmethod
     def forward(z: Tensor, derivative: Any, at_or_above: bool) -> Tensor:
@@ -174,7 +179,7 @@ class Neuron(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Spikes of x, same shape: `[T*B, ...]` inside an SNN, `[T, B, ...]` alone."""
-        carried = _carried.get()
+        carried = _carried.get() if _streaming else None
         if carried is not None:
             states, calls = carried
             place = (self, calls[self])
@@ -236,7 +241,7 @@ class Neuron(nn.Module):
                     )
                 value = value.view(-1, *[1] * (x.dim() - 2))
             shaped[name] = value
-        return SimpleNamespace(**shaped)
+        return Values(shaped) if torch.compiler.is_compiling() else SimpleNamespace(**shaped)
 
     def extra_repr(self) -> str:
         values = []
