@@ -18,5 +18,5 @@ def test_importing_brings_in_torch_and_numpy_only():
 
 def test_the_public_names_bring_in_nothing_either():
     statement = "from spikeloom import SNN, LIF, blocks, encoders, losses, models, norms, surrogates, testing"
-    heavy = {"lightning", "torchmetrics", "pyarrow", "PIL", "sklearn", "matplotlib", "rich", "safetensors", "huggingface_hub"}
+    heavy = {"lightning", "torchmetrics", "pyarrow", "PIL", "sklearn", "matplotlib", "rich", "safetensors", "huggingface_hub", "triton"}
     assert not loaded(statement) & heavy

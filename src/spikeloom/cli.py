@@ -175,9 +175,14 @@ def _explain(chosen: argparse.Namespace) -> None:
     from spikeloom.neurons import Neuron
     from spikeloom.train.run import build
 
-    net = build(recipes.load(chosen.recipe, _changes(chosen.changes))).net
-    rows = [(name, str(m), *engine.explain(m)) for name, m in net.named_modules() if isinstance(m, Neuron)]
-    _table(f"Backends of {chosen.recipe}", ("layer", "neuron", "backend", "why"), rows)
+    snn = build(recipes.load(chosen.recipe, _changes(chosen.changes)))
+    pairs, reason = snn.pairs()
+    names = {module: name for name, module in snn.net.named_modules()}
+    applied = {pair.neuron: pair.name for pair in pairs}
+    rows = [(name, applied.get(m, "-"), str(m), *engine.explain(m)) for m, name in names.items() if isinstance(m, Neuron)]
+    _table(f"Backends of {chosen.recipe}", ("layer", "applies norm", "neuron", "backend", "why"), rows)
+    if reason:
+        print(f"no neuron applies the norm before it: {reason}")
 
 
 def _demo(chosen: argparse.Namespace) -> None:

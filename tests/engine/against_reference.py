@@ -19,7 +19,7 @@ def differentiated(neuron, x, steps, state, scan):
     state = tuple(s.detach().clone().requires_grad_() for s in state)
     neuron.zero_grad()
     spikes, last = scan(neuron, x, steps, state)
-    weights = [torch.sin(torch.arange(o.numel(), dtype=torch.float64) + k).to(o.dtype).view(o.shape) for k, o in enumerate((spikes, *last))]
+    weights = [torch.sin(torch.arange(o.numel(), dtype=torch.float64) + k).to(o).view(o.shape) for k, o in enumerate((spikes, *last))]
     sum((o * w).sum() for o, w in zip((spikes, *last), weights, strict=True)).backward()
     return SimpleNamespace(
         spikes=spikes.detach(), last=[s.detach() for s in last], x=x.grad, first=[s.grad for s in state],
@@ -32,6 +32,18 @@ def fused(neuron, x, steps, state=None):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         return engine.run(neuron, x, steps, state, neuron._shaped(x))
+
+
+def assert_same(neuron, x, steps, state, tolerance):
+    """Spikes and states bit by bit, gradients within `tolerance`, results laid out like x."""
+    ours, theirs = (differentiated(neuron, x, steps, state, scan) for scan in (fused, reference))
+    assert torch.equal(ours.spikes, theirs.spikes) and ours.spikes.stride() == x.stride() == ours.x.stride()
+    assert all(torch.equal(a, b) for a, b in zip(ours.last, theirs.last, strict=True))
+    assert_close(ours.x, theirs.x, tolerance, "x")
+    for k, (a, b) in enumerate(zip(ours.first, theirs.first, strict=True)):
+        assert_close(a, b, tolerance, f"state {k}")
+    for name, grad in theirs.values.items():
+        assert_close(ours.values[name], grad, tolerance, name)
 
 
 def assert_close(ours, theirs, tolerance, what):

@@ -38,7 +38,7 @@ def test_the_reference_can_be_asked_for(calls, monkeypatch):
 
 def test_an_unknown_backend_is_refused(monkeypatch):
     monkeypatch.setenv("SPIKELOOM_BACKEND", "fortran")
-    with pytest.raises(SpikeloomError, match="SPIKELOOM_BACKEND: got 'fortran'; must be one of auto, reference, cpp"):
+    with pytest.raises(SpikeloomError, match="SPIKELOOM_BACKEND: got 'fortran'; must be one of auto, reference, cpp, triton"):
         neurons.LIF()(torch.randn(4, 3, 2))
 
 
@@ -67,7 +67,7 @@ def test_then_the_reference_runs(calls, x):
 
 def test_states_and_values_kernels_do_not_read():
     x = torch.randn(4, 3)
-    with pytest.raises(engine.CannotFuse, match=r"the state is not torch\.float32 on the CPU"):
+    with pytest.raises(engine.CannotFuse, match=r"the state is not torch\.float32 on cpu"):
         fused(neurons.LIF(), x, 2, (torch.zeros(2, 3, dtype=torch.float64),))
     values = neurons.LIF()._shaped(x)
     values.decay = torch.full((2, 3), 0.5)

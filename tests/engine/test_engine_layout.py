@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from against_reference import assert_close, differentiated, fused, reference
+from against_reference import assert_close, assert_same, differentiated, fused, reference
 
 from spikeloom import neurons
 from spikeloom.core.errors import SpikeloomError
@@ -26,34 +26,23 @@ def per_channel(**options):
     )  # fmt: skip
 
 
-def same(neuron, x, state, tolerance):
-    ours, theirs = (differentiated(neuron, x, STEPS, state, scan) for scan in (fused, reference))
-    assert torch.equal(ours.spikes, theirs.spikes) and ours.spikes.stride() == x.stride() == ours.x.stride()
-    assert all(torch.equal(a, b) for a, b in zip(ours.last, theirs.last, strict=True))
-    assert_close(ours.x, theirs.x, tolerance, "x")
-    for name, grad in theirs.values.items():
-        assert_close(ours.values[name], grad, tolerance, name)
-    for a, b in zip(ours.first, theirs.first, strict=True):
-        assert_close(a, b, tolerance, "state")
-
-
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 def test_per_channel_values_in_both_memory_formats(memory_format):
     x = image(torch.float64, memory_format)
-    same(per_channel().double(), x, (torch.ones_like(x[:3]) / 4,), 1e-12)
+    assert_same(per_channel().double(), x, STEPS, (torch.ones_like(x[:3]) / 4,), 1e-12)
 
 
 def test_per_channel_and_common_values_together():
     neuron = neurons.LIF(decay=[0.1, 0.2, 0.3, 0.4, 0.5], learnable=LEARNABLE).double()
-    same(neuron, image(torch.float64, torch.channels_last), (torch.zeros(3, 5, 4, 7, dtype=torch.float64),), 1e-12)
+    assert_same(neuron, image(torch.float64, torch.channels_last), STEPS, (torch.zeros(3, 5, 4, 7, dtype=torch.float64),), 1e-12)
 
 
 @pytest.mark.parametrize("shape", [(STEPS * 3, 5), (STEPS * 3, 5, 6), (STEPS * 3, 5, 2, 3, 4)], ids=str)
 def test_per_channel_values_of_any_rank(shape):
     x = torch.randn(shape, dtype=torch.float64)
-    same(per_channel().double(), x, (torch.zeros_like(x[:3]),), 1e-12)
+    assert_same(per_channel().double(), x, STEPS, (torch.zeros_like(x[:3]),), 1e-12)
     if len(shape) == 5:
-        same(per_channel().double(), x.to(memory_format=torch.channels_last_3d), (torch.zeros_like(x[:3]),), 1e-12)
+        assert_same(per_channel().double(), x.to(memory_format=torch.channels_last_3d), STEPS, (torch.zeros_like(x[:3]),), 1e-12)
 
 
 def test_more_channels_than_a_block_and_blocks_cut_anywhere():
@@ -61,7 +50,7 @@ def test_more_channels_than_a_block_and_blocks_cut_anywhere():
     for shape in ((STEPS * 2, 9000), (STEPS * 2, 3, 3000)):
         neuron = neurons.LIF(decay=torch.linspace(0.1, 0.9, shape[1]), learnable=LEARNABLE).double()
         x = torch.randn(shape, dtype=torch.float64)
-        same(neuron, x, (torch.zeros_like(x[:2]),), 1e-12)
+        assert_same(neuron, x, STEPS, (torch.zeros_like(x[:2]),), 1e-12)
 
 
 def test_sums_over_neurons_are_exact():

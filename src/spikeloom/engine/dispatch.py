@@ -12,13 +12,15 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 
 from spikeloom.core.errors import SpikeloomError, refusal
-from spikeloom.engine import cache, cpp, reference
+from spikeloom.engine import cache, reference, triton_kernel
 from spikeloom.engine.kernel import Kernel, Scan, laid_out
 from spikeloom.engine.moments import BatchNormed
+from spikeloom.engine.printer import COMPUTE
 from spikeloom.engine.trace import AFFINE, CannotFuse
+from spikeloom.engine.triton_kernel import TritonKernel
 
-BACKENDS = ("auto", "reference", "cpp")
-_kernels: dict[Any, Kernel | str] = {}  # a text says why there is no kernel
+BACKENDS = ("auto", "reference", "cpp", "triton")
+_kernels: dict[Any, Kernel | TritonKernel | str] = {}  # a text says why there is no kernel
 _warned: set[str] = set()
 
 
@@ -34,13 +36,25 @@ def backend() -> str:
     return name
 
 
-def explain(neuron: Any, dtype: torch.dtype = torch.float32) -> tuple[str, str]:
-    """`(backend, reason)` of a call of `neuron` on CPU input of `dtype` in this process. Compiles the forward kernel."""
+def explain(neuron: Any, dtype: torch.dtype = torch.float32, device: torch.device | str | None = None) -> tuple[str, str]:
+    """`(backend, reason)` of a call of `neuron` on input of `dtype` in this process. Compiles the forward kernel of the CPU.
+
+    device: where the input lies; None: where the neuron's values lie.
+    """
     if backend() == "reference":
         return "reference", "SPIKELOOM_BACKEND=reference"
     values = neuron.values()
-    kernel = _kernel(neuron, tuple(values), tuple(v.numel() > 1 for v in values.values()), dtype, ())
-    return ("reference", kernel) if isinstance(kernel, str) else ("cpp", f"fused by {cache.compiler()}, kept in {cache.folder()}")
+    device = torch.device(device) if device is not None else next((v.device for v in values.values()), torch.device("cpu"))
+    asked = backend()
+    kernel = _elsewhere(device, asked)
+    if kernel is None:
+        kernel = _kernel(_maker(device, asked), neuron, tuple(values), tuple(v.numel() > 1 for v in values.values()), dtype, ())
+    if isinstance(kernel, str):
+        return "reference", kernel
+    if isinstance(kernel, Kernel):
+        return "cpp", f"fused by {cache.compiler()}, kept in {cache.folder()}"
+    how = "interpreted" if triton_kernel.interpreted() else "fused"
+    return "triton", f"{how} by Triton {triton_kernel.version()}, kept in {cache.folder()}"
 
 
 def run(
@@ -51,16 +65,18 @@ def run(
     state: each broadcasts against `[B, ...]`; None: zero. keep: False allows `()` in place of the final state.
     norm: a norm to apply to x first, see `moments.BatchNormed`; in the kernel where there is one, else by its `normalise(x)`.
     The reference loop runs under torch.compile, torch.export, functorch transforms, forward-mode AD and dispatch modes,
-    off the CPU, and where parameters and x differ in precision.
+    off the CPU and CUDA, and where parameters and x differ in precision.
     """
     if torch.compiler.is_compiling():
         return _referred(neuron, x, steps, state, values)
     asked = backend()
-    result = "SPIKELOOM_BACKEND=reference" if asked == "reference" else _obstacle(x) or _fused(neuron, x, steps, state, values, keep, norm)
+    result: Any = "SPIKELOOM_BACKEND=reference" if asked == "reference" else _obstacle(x, asked)
+    if result is None:
+        result = _fused(asked, neuron, x, steps, state, values, keep, norm)
     if not isinstance(result, str):
         return result
-    if asked == "cpp":
-        raise CannotFuse(f"SPIKELOOM_BACKEND=cpp: {type(neuron).__name__}: {result}")
+    if asked in ("cpp", "triton"):
+        raise CannotFuse(f"SPIKELOOM_BACKEND={asked}: {type(neuron).__name__}: {result}")
     return _referred(neuron, x if norm is None else norm.normalise(x), steps, state, values)
 
 
@@ -68,7 +84,7 @@ def _referred(neuron: Any, x: Tensor, steps: int, state: tuple[Tensor, ...] | No
     return reference.scan(neuron, x, steps, state if state is not None else neuron._start(x, steps), values)
 
 
-def _obstacle(x: Tensor) -> str | None:
+def _obstacle(x: Tensor, asked: str) -> str | None:
     """Why no kernel may touch x; None if one may."""
     if (
         type(x) not in (Tensor, nn.Parameter)
@@ -78,35 +94,56 @@ def _obstacle(x: Tensor) -> str | None:
         return "the call is being traced or transformed"
     if forward_ad._current_level >= 0 or torch._C._get_tracing_state() is not None:
         return "the call is being traced or transformed"
-    if not x.is_cpu or x.layout is not torch.strided:
-        return f"x is a {x.layout} tensor on {x.device}; kernels read dense tensors on the CPU"
-    if x.dtype not in cpp.COMPUTE:
-        return f"x is {x.dtype}; kernels read " + ", ".join(map(str, cpp.COMPUTE))
+    if x.layout is not torch.strided:
+        return f"x is a {x.layout} tensor; kernels read dense tensors"
+    if not x.is_cpu or asked == "triton":
+        elsewhere = _elsewhere(x.device, asked)
+        if elsewhere is not None:
+            return elsewhere
+    if x.dtype not in COMPUTE:
+        return f"x is {x.dtype}; kernels read " + ", ".join(map(str, COMPUTE))
     return "x is empty" if x.numel() == 0 else None
 
 
-def _fused(neuron: Any, x: Tensor, steps: int, state: tuple[Tensor, ...] | None, values: Any, keep: bool, norm: Any) -> Any:
+def _elsewhere(device: torch.device, asked: str) -> str | None:
+    """Why no kernel runs on `device`; None if one may."""
+    if device.type == "cpu":
+        if asked == "triton" and not triton_kernel.interpreted():
+            return "x is on the CPU, where Triton is only interpreted; set TRITON_INTERPRET=1 before the start, or unset SPIKELOOM_BACKEND"
+        return None
+    if device.type != "cuda":
+        return f"x is on {device}; kernels run on the CPU and on CUDA"
+    return f"x is on {device}; C++ kernels run on the CPU" if asked == "cpp" else None
+
+
+def _maker(device: torch.device, asked: str) -> type[Kernel] | type[TritonKernel]:
+    return TritonKernel if device.type == "cuda" or asked == "triton" else Kernel
+
+
+def _fused(
+    asked: str, neuron: Any, x: Tensor, steps: int, state: tuple[Tensor, ...] | None, values: Any, keep: bool, norm: Any
+) -> tuple[Tensor, tuple[Tensor, ...]] | str:
     """Spikes and final state, or the reason why no kernel can give them."""
-    dtype = cpp.COMPUTE[x.dtype]
+    dtype, device = COMPUTE[x.dtype], x.device
     given = vars(values)
     names, tensors, learned, batch = tuple(given), list(given.values()), (), None
     for k, v in enumerate(tensors):
-        if v.dtype is not dtype or not v.is_cpu:
-            return f"a value is {v.dtype} on {v.device}; with x in {x.dtype} the kernel computes in {dtype} on the CPU"
+        if v.dtype is not dtype or v.device != device:
+            return f"a value is {v.dtype} on {v.device}; with x in {x.dtype} the kernel computes in {dtype} on {device}"
         if v.dim() and v.numel() > 1 and (v.dim() != x.dim() - 1 or v.numel() != x.shape[1] or v.shape[0] != x.shape[1]):
             return f"a value has shape {list(v.shape)}; kernels take one number, or one per channel"
         if not v.is_contiguous():
             tensors[k] = v.contiguous()
     x, inner = _in_order(x)
     if state is not None:
-        if any(s.dtype is not dtype or not s.is_cpu for s in state):
-            return f"the state is not {dtype} on the CPU"
+        if any(s.dtype is not dtype or s.device != device for s in state):
+            return f"the state is not {dtype} on {device}"
         like = x[: x.shape[0] // steps]
         state = tuple(laid_out(s.expand(like.shape), like.shape, like.stride()) for s in state)
     if norm is not None:
         learned, names = norm.learned(), names + AFFINE
-        if any(t.dtype is not dtype for t in (norm.running_mean, *learned)):
-            return f"the norm before it is not {dtype}"
+        if any(t.dtype is not dtype or t.device != device for t in (norm.running_mean, *learned)):
+            return f"the norm before it is not {dtype} on {device}"
         if not norm.training:
             tensors += norm.affine(norm.running_mean, norm.running_var, *learned)
     differentiated = torch.is_grad_enabled() and any([t.requires_grad for t in (x, *(state or ()), *tensors, *learned)])
@@ -115,7 +152,8 @@ def _fused(neuron: Any, x: Tensor, steps: int, state: tuple[Tensor, ...] | None,
     if norm is not None and norm.training:
         channel += [x.shape[1] > 1] * 2
         needs += [True] * (2 if differentiated else 0)
-    kernel = _kernel(neuron, names, tuple(channel), x.dtype, tuple(needs), "input" if norm is not None else neuron.memory)
+    memory = "input" if norm is not None else neuron.memory
+    kernel = _kernel(_maker(device, asked), neuron, names, tuple(channel), x.dtype, tuple(needs), memory)
     if isinstance(kernel, str):
         return kernel
     if norm is not None and norm.training:
@@ -141,17 +179,18 @@ def _in_order(x: Tensor) -> tuple[Tensor, int]:
 
 
 def _kernel(
-    neuron: Any, names: tuple[str, ...], channel: tuple[bool, ...], dtype: torch.dtype, needs: tuple[bool, ...], memory: str = "input"
-) -> Kernel | str:
-    key = (_structure(neuron), names, channel, dtype, needs, memory)
+    maker: type[Kernel] | type[TritonKernel], neuron: Any, names: tuple[str, ...], channel: tuple[bool, ...], dtype: torch.dtype,
+    needs: tuple[bool, ...], memory: str = "input",
+) -> Kernel | TritonKernel | str:  # fmt: skip
+    key = (_structure(neuron), names, channel, dtype, needs, memory, maker)
     kernel = _kernels.get(key)
     if kernel is None:
         try:
-            kernel = Kernel(neuron, names, channel, dtype, needs, memory)
+            kernel = maker(neuron, names, channel, dtype, needs, memory)
         except (CannotFuse, cache.CannotCompile) as error:
             kernel = str(error)
         _kernels[key] = kernel
-    if isinstance(kernel, str) and kernel not in _warned and backend() != "cpp":
+    if isinstance(kernel, str) and kernel not in _warned and backend() == "auto":
         _warned.add(kernel)
         warnings.warn(kernel, SlowBackend, stacklevel=2)
     return kernel

@@ -13,6 +13,7 @@ from spikeloom.core.errors import SpikeloomError
 from spikeloom.engine import cache as compiled
 from spikeloom.engine import cpp, trace
 from spikeloom.engine.moments import BatchNormed
+from spikeloom.engine.printer import COMPUTE
 
 Tensors = tuple[Tensor, ...]
 
@@ -27,7 +28,7 @@ class Kernel:
     def __init__(
         self, neuron: Any, names: tuple[str, ...], channel: tuple[bool, ...], storage: torch.dtype, needs: tuple[bool, ...], memory: str
     ) -> None:
-        self.states, self.dtype, self.needs = len(neuron.states), cpp.COMPUTE[storage], needs
+        self.states, self.dtype, self.needs = len(neuron.states), COMPUTE[storage], needs
         step = trace.step_graph(neuron, names, self.dtype)
         pull, bits = None, []
         if needs:

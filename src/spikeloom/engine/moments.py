@@ -12,6 +12,7 @@ from torch import Tensor
 
 from spikeloom.engine import cache as compiled
 from spikeloom.engine import cpp
+from spikeloom.engine.printer import COMPUTE
 
 
 class BatchNormed:
@@ -53,7 +54,7 @@ def moments(x: Tensor, inner: int) -> tuple[Tensor, Tensor]:
         wide = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
         variance, mean = torch.var_mean(wide, [d for d in range(x.dim()) if d != 1], correction=0)
         return mean, variance
-    mean = torch.empty(x.shape[1], dtype=cpp.COMPUTE[x.dtype])
+    mean = torch.empty(x.shape[1], dtype=COMPUTE[x.dtype])
     variance = torch.empty_like(mean)
     _call("moments", x, inner, x, mean, variance)
     return mean, variance

@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map_only
 
 from spikeloom.core.errors import ParameterError, SpikeloomError
 
@@ -35,9 +37,12 @@ def pull_graph(neuron: Any, names: tuple[str, ...], dtype: torch.dtype) -> fx.Gr
     count = 1 + len(neuron.states) + len(names)
     step = _flat(neuron, names)
 
-    def pull(*args: Tensor) -> tuple[Tensor, ...]:
-        outputs, back = torch.func.vjp(step, *args[:count])
-        return back(tuple(g.expand_as(o) for g, o in zip(args[count:], outputs, strict=True)))
+    def pull(*args: Tensor) -> tuple[Tensor | None, ...]:
+        inputs = [a.requires_grad_() for a in args[:count]]
+        pairs = [(o, g) for o, g in zip(step(*inputs), args[count:], strict=True) if o.requires_grad]
+        if not pairs:
+            return (None,) * count
+        return torch.autograd.grad([o for o, _ in pairs], inputs, [g for _, g in pairs], allow_unused=True)
 
     return _traced(pull, count + 1 + len(neuron.states), dtype)
 
@@ -56,29 +61,68 @@ def _flat(neuron: Any, names: tuple[str, ...]) -> Any:
     return step
 
 
-def _traced(function: Any, inputs: int, dtype: torch.dtype) -> fx.Graph:
-    from torch.fx.experimental.proxy_tensor import make_fx
+class _Recorder(TorchDispatchMode):
+    """Writes down the ATen operations below autograd. A scalar is known by its address: an alias of it is the same number.
 
-    def trace() -> fx.GraphModule:
+    torch's own `make_fx` does this, too, and takes seconds for its first call.
+    """
+
+    def __init__(self, inputs: Sequence[Tensor]) -> None:
+        super().__init__()
+        self.graph = fx.Graph()
+        self.nodes: dict[int, fx.Node] = {}
+        self.alive: list[Tensor] = []
+        for k, tensor in enumerate(inputs):
+            self.keep(tensor, self.graph.placeholder(f"input{k}"))
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        out = func(*args, **kwargs)
+        if not isinstance(out, Tensor):
+            raise CannotFuse(f"{func} looks at a number while the step is traced")
+        if out.dim():
+            raise CannotFuse(f"{func} makes a tensor of shape {list(out.shape)} of one neuron")
+        node = self.graph.call_function(_pure(func), *tree_map_only(Tensor, self.node, (args, kwargs)))
+        self.keep(out, node)  # an operation in place gives its address a new number
+        return out
+
+    def keep(self, tensor: Tensor, node: fx.Node) -> None:
+        node.meta["val"] = tensor
+        self.alive.append(tensor)
+        self.nodes[tensor.data_ptr()] = node
+
+    def node(self, tensor: Tensor) -> fx.Node:
+        if tensor.data_ptr() not in self.nodes:
+            raise CannotFuse("step uses a tensor that is not among its values; return it from `values()`")
+        return self.nodes[tensor.data_ptr()]
+
+
+def _pure(func: Any) -> Any:
+    """The operation that returns what `func` writes in place, as autograd's formulas do here and there."""
+    if not func._schema.is_mutable:
+        return func
+    name = func._schema.name.removeprefix("aten::")
+    if not name.endswith("_"):
+        raise CannotFuse(f"{func} writes into a tensor that it is given")
+    return getattr(getattr(torch.ops.aten, name.removesuffix("_")), func._overloadname)
+
+
+def _traced(function: Any, inputs: int, dtype: torch.dtype) -> fx.Graph:
+    def trace() -> fx.Graph:
         scalars = [torch.full((), 0.5, dtype=dtype, device="cpu") for _ in range(inputs)]
-        traced = make_fx(function)(*scalars)
-        if any(node.op == "call_function" and node.target._schema.is_mutable for node in traced.graph.nodes):
-            traced = make_fx(torch.func.functionalize(traced))(*scalars)  # autograd formulas write in place here and there
-        return traced
+        with _Recorder(scalars) as recorder:
+            outputs = function(*scalars)
+        recorder.graph.output(tuple(0.0 if o is None else recorder.node(o) for o in outputs))
+        return recorder.graph
 
     try:
         with ThreadPoolExecutor(1) as pool:  # a thread of its own knows neither autocast nor no_grad nor saved-tensor hooks of the caller
-            traced = pool.submit(trace).result()
+            return pool.submit(trace).result()
+    except CannotFuse as error:
+        raise CannotFuse(f"{error}; the reference loop runs") from error
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise CannotFuse(f"step cannot be traced on scalars ({reason}); the reference loop runs") from error
-    for node in traced.graph.nodes:
-        if node.op == "get_attr":
-            raise CannotFuse("step uses a tensor that is not among its values; return it from `values()`; the reference loop runs")
-        shape = getattr(node.meta.get("val"), "shape", ())
-        if len(shape):
-            raise CannotFuse(f"{node.target} makes a tensor of shape {list(shape)} of one neuron; the reference loop runs")
-    return traced.graph
 
 
 def results(graph: fx.Graph) -> Sequence[Any]:

@@ -23,8 +23,12 @@ HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_p
 
 @dataclass(frozen=True)
 class Pair:
-    """A norm whose output only `neuron` reads. between: the modules that a call passes through from one to the other."""
+    """A norm, by its name in the network, whose output only `neuron` reads.
 
+    between: the two, and the containers that a call enters or leaves from one to the other.
+    """
+
+    name: str
     norm: AffineNorm | BatchNorm
     neuron: Neuron
     between: tuple[nn.Module, ...]
@@ -54,7 +58,7 @@ def pairs(net: nn.Module) -> tuple[list[Pair], str]:
         norm, neuron = _affine(modules[node.target]), modules[follower.target]
         once = uses[id(modules[node.target])] == uses[id(neuron)] == 1
         if norm is not None and once and isinstance(neuron, Neuron) and type(neuron).initial is Neuron.initial:
-            found.append(Pair(norm, neuron, tuple(modules[name] for name in _path(node.target, follower.target))))
+            found.append(Pair(node.target, norm, neuron, tuple(modules[name] for name in _path(node.target, follower.target))))
     return found, ""
 
 

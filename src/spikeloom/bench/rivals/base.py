@@ -49,9 +49,7 @@ class Rival:
     def available(self) -> tuple[str | None, str]:
         """`(version, "")`, or `(None, reason)` when it cannot be imported."""
         if not self.requirement:
-            import spikeloom
-
-            return spikeloom.__version__, ""
+            return importlib.import_module("spikeloom").__version__, ""
         name = self.requirement.partition("==")[0]
         try:
             version = importlib.metadata.version(name)
