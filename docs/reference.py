@@ -107,7 +107,11 @@ def recipe_page() -> str:
 def cli_page() -> str:
     parser = cli._parser()
     commands = next(action.choices for action in parser._actions if action.choices)
-    helps = {"spikeloom": parser.format_help(), **{f"spikeloom {name}": sub.format_help() for name, sub in commands.items()}}
+    helps = {"spikeloom": parser.format_help()}
+    for name, sub in commands.items():
+        helps[f"spikeloom {name}"] = sub.format_help()
+        deeper = next((action.choices for action in sub._actions if isinstance(action.choices, dict)), {})
+        helps |= {f"spikeloom {name} {what}": kind.format_help() for what, kind in deeper.items()}
     names = ", ".join(f"`{name}`" for name in ("SPIKELOOM_DATA", "SPIKELOOM_CACHE", "SPIKELOOM_BACKEND", "CXX"))
     intro = f"A refusal is one line on stderr with exit status 2. Environment: {names}."
     return _page("Command line", intro, (f"## {name}\n\n```text\n{text.rstrip()}\n```" for name, text in helps.items()))

@@ -116,7 +116,7 @@ def test_a_library_that_lacks_something_names_it(monkeypatch):
     "kind", [IF(), MLF(), LIF(tau=2.0), LIF(decay=0.5, surrogate="atan"), LIF(tau=2.0, surrogate="atan", reset="subtract")]
 )
 def test_only_the_shared_neuron_is_compared(kind):
-    with pytest.raises(rivals.Unavailable, match=r"is compared on LIF\(tau=..., surrogate='atan'\) with a hard reset; this is"):
+    with pytest.raises(rivals.Unavailable, match=r"is compared on LIF\(tau=..., surrogate='atan'\) with a hard reset; this is another"):
         rivals.base.hard_leaky(kind, "norse")
 
 

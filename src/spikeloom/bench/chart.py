@@ -33,7 +33,7 @@ def write(record: dict[str, Any], path: Path) -> Path:
     neuron = record["bench"] == "neuron"
     panels = _neuron_panels(record["results"]) if neuron else _network_panels(record["results"])
     tallest = max(len(rows) for _, rows, _ in panels)
-    size = 4.4 * len(panels), max(2.4, bars_height(tallest, 26) / 72 + 0.5)
+    size = 4.7 * len(panels), max(2.4, bars_height(tallest, 26) / 72 + 0.5)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
     with matplotlib.style.context(["default", {**STYLE, "figure.facecolor": LIGHT["page"], "savefig.facecolor": LIGHT["page"]}]):
@@ -64,7 +64,7 @@ def _neuron_panels(rows: Rows) -> list[tuple[Any, Rows, str]]:
         for which, text in named.items()
     ]
     kept = [row for row in rows if row["pass"] == "forward_backward" and row["impl"] != "copy"]
-    return [*panels, (_bytes, _sorted(kept, "saved_bytes_per_element_step"), "bytes kept, per element and step")]
+    return [*panels, (_bytes, _sorted(kept, "saved_bytes_per_element_step"), "bytes kept for the backward")]
 
 
 def _network_panels(rows: Rows) -> list[tuple[Any, Rows, str]]:

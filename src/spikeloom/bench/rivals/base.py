@@ -106,5 +106,5 @@ def hard_leaky(neuron: Neuron, impl: str) -> dict[str, float]:
     """
     same = type(neuron).__name__ == "LIF" and neuron.drive == "leak_scaled" and neuron.reset == "zero"
     if not same or repr(neuron.surrogate) != "ATan(alpha=2)":
-        raise Unavailable(f"{impl} is compared on LIF(tau=..., surrogate='atan') with a hard reset; this is {neuron}")
+        raise Unavailable(f"{impl} is compared on LIF(tau=..., surrogate='atan') with a hard reset; this is another neuron")
     return constants(neuron)
