@@ -8,6 +8,7 @@ from torch import nn
 
 from spikeloom import LIF, MLF, SNN
 from spikeloom.core.errors import ParameterError
+from spikeloom.engine import packing
 from spikeloom.nn import memory
 
 
@@ -74,3 +75,18 @@ def test_an_unknown_memory_is_refused():
         SNN(net(), 4, memory="tiny")
     with pytest.raises(ParameterError, match=r"SNN\.fusion: got 'all'; must be one of 'norms', 'none'"):
         SNN(net(), 4, fusion="all")
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_without_a_compiler_the_same_bytes(monkeypatch, bits):
+    x = torch.randint(0, 2**bits, (10_007,)).float()
+    codes = []
+    for compiled in (True, False):
+        if not compiled:
+            monkeypatch.setattr(packing, "_compiled", lambda x: False)
+        codes.append(packing.pack(x, bits))
+        back = torch.full_like(x, float("nan"))
+        packing.unpack(codes[-1], bits, back)
+        assert torch.equal(back, x) and packing.levels(x) == 2**bits - 1
+        assert all(packing.levels(bad) is None for bad in OTHER.values() if bad.is_floating_point() and bad.numel() and bad.max() != 0)
+    assert torch.equal(*codes)
