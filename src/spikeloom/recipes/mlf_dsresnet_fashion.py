@@ -17,7 +17,7 @@ def mlf_dsresnet_fashion() -> Run:
         network=Network("ds_resnet", {"depth": 14, "channels": (16, 32, 64), "inputs": 1, "levels": 3, "block": "ds", "epsilon": "inside"}),
         steps=4,
         training=Training(
-            epochs=6, batch=64, optimiser="adam", lr=3e-3, weight_decay=1e-5, schedule="cosine", warmup=0.3, precision="bf16-mixed",
+            epochs=15, batch=64, optimiser="adam", lr=3e-3, weight_decay=1e-5, schedule="cosine", warmup=0.3, precision="bf16-mixed",
         ),
-        minutes=25,
+        minutes=75,
     )  # fmt: skip
