@@ -155,6 +155,6 @@ def test_memory_that_a_class_does_not_take_is_a_reason():
 def test_a_device_that_is_not_there_is_refused():
     if not torch.cuda.is_available():
         with pytest.raises(ValueError, match="bench --device: got 'cuda'; must be cpu here"):
-            Place("cuda").settle()
+            Place("cuda").settled().__enter__()
     with pytest.raises(ValueError, match="bench --threads: got 0"):
-        Place(threads=0).settle()
+        Place(threads=0).settled().__enter__()

@@ -32,6 +32,13 @@ def test_explain_names_a_backend_for_each_neuron(capsys, monkeypatch):
     assert out.count("reference") >= 4
 
 
+def test_explain_names_the_norm_that_a_neuron_applies(capsys, monkeypatch):
+    monkeypatch.setenv("SPIKELOOM_BACKEND", "reference")
+    status, out, _ = _run(capsys, "explain", "mlf-dsresnet-digits")
+    rows = [[cell.strip() for cell in line.split("│")[1:3]] for line in out.splitlines() if line.startswith("│")]
+    assert status == 0 and ["3.branch.2", "3.branch.1"] in rows and ["3.neuron", "3.branch.4"] in rows
+
+
 def test_train_eval_compare_report_in_a_row(capsys, tmp_path):
     for seed in (0, 1):
         status, out, _ = _run(capsys, "train", "stbp-digits", "--out", str(tmp_path / f"r{seed}"), "epochs=1", "steps=2", f"seed={seed}")

@@ -137,7 +137,11 @@ def contenders() -> dict[str, rivals.Rival]:
 
 def bench(options: Options, place: Place, told: Callable[[str], object] = print, what: str = "network") -> dict[str, Any]:
     """The record of one benchmark of a network or layer."""
-    device = place.settle()
+    with place.settled() as device:
+        return _bench(options, place, told, what, device)
+
+
+def _bench(options: Options, place: Place, told: Callable[[str], object], what: str, device: torch.device) -> dict[str, Any]:
     problem = Problem(options, device)
     field, steps = gather(problem, told)
     x, _ = problem.batch(options.batch)

@@ -88,7 +88,12 @@ def gather(kind: Neuron, x: Tensor, told: Callable[[str], object]) -> tuple[Fiel
 
 def bench(options: Options, place: Place, told: Callable[[str], object] = print) -> dict[str, Any]:
     """The record of one benchmark of a neuron."""
-    device, dtype = place.settle(), DTYPES[options.dtype]
+    with place.settled() as device:
+        return _bench(options, place, told, device)
+
+
+def _bench(options: Options, place: Place, told: Callable[[str], object], device: torch.device) -> dict[str, Any]:
+    dtype = DTYPES[options.dtype]
     kind = load(options.neuron).to(device, torch.float64 if dtype is torch.float64 else torch.float32)
     x = gate.drive(options.steps, options.neurons, device=device).to(dtype)
     field, contenders = gather(kind, x, told)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,15 +27,20 @@ class Place:
     plan: Plan = field(default_factory=Plan)
     show: bool = True
 
-    def settle(self) -> torch.device:
-        """Set the threads; the device. Raises ParameterError for one that is not there."""
+    @contextmanager
+    def settled(self) -> Iterator[torch.device]:
+        """The device, and inside the threads. Raises ParameterError for a device that is not there."""
         if self.threads < 1:
             raise ParameterError(refusal("bench --threads", self.threads, "a whole number of at least 1"))
         device = torch.device(self.device)
         if device.type == "cuda" and not torch.cuda.is_available():
             raise ParameterError(refusal("bench --device", self.device, "cpu here", "this torch sees no CUDA device"))
+        before = torch.get_num_threads()
         torch.set_num_threads(self.threads)
-        return device
+        try:
+            yield device
+        finally:
+            torch.set_num_threads(before)
 
 
 class NotGreen(SpikeloomError):
