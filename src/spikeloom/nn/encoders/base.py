@@ -27,7 +27,7 @@ class Encoder(nn.Module):
         """Raise ShapeError when x leaves [0, 1]; a RuntimeError out of a compiled or exported graph."""
         if torch.compiler.is_compiling():  # a graph cannot branch on data
             message = refusal(f"{type(self).__name__} input", "other values", "in [0, 1]", "do not standardise the images")
-            torch._assert_async(((x >= 0) & (x <= 1)).all(), message)  # pyright: ignore[reportPrivateImportUsage]
+            torch.ops.aten._assert_async.msg(((x >= 0) & (x <= 1)).all(), message)
         elif x.numel() and not (x.min() >= 0 and x.max() <= 1):
             given = f"values from {x.min().item():.3g} to {x.max().item():.3g}"
             raise ShapeError(refusal(f"{type(self).__name__} input", given, "in [0, 1]", "do not standardise the images"))
