@@ -1,7 +1,6 @@
 """The Triton scans against the reference loop: in Triton's interpreter, and once more on a GPU where there is one."""
 
 import copy
-import importlib.util
 import re
 import sys
 from itertools import cycle
@@ -17,7 +16,7 @@ from spikeloom.core.errors import SpikeloomError
 from spikeloom.engine import trace, triton, triton_kernel
 from spikeloom.neurons import Neuron
 
-pytestmark = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="no Triton")
+pytest.importorskip("triton", reason="no Triton")  # outside its interpreter: what is imported under it cannot compile afterwards
 on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 PAIRED = [(name, options, surrogate) for (name, options, _), surrogate in zip(FIRING, cycle(surrogates.known), strict=False)]
 IDS = ["-".join([name, *options.values(), surrogate]) for name, options, surrogate in PAIRED]
