@@ -75,6 +75,11 @@ class _Recorder(TorchDispatchMode):
         for k, tensor in enumerate(inputs):
             self.keep(tensor, self.graph.placeholder(f"input{k}"))
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """torch would import its compiler, a second and a half, to keep it out of here; step is traced in a thread that it never sees."""
+        return False
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         out = func(*args, **kwargs)
