@@ -196,3 +196,16 @@ def test_bf16_statistics_are_those_of_the_stored_numbers():
 
 def test_pairs_of_nothing():
     assert fuse.pairs(nn.Sequential(nn.Linear(2, 2))) == ([], "")
+
+
+@pytest.mark.parametrize(("norm", "x", "match"), [
+    (nn.BatchNorm1d(3), (4, 5), "running_mean should contain 5 elements not 3|weight should contain 5 elements not 3"),
+    (nn.BatchNorm1d(3), (1, 3), "more than 1 value per channel"),
+    (TdBN(3), (4, 5), r"TdBN input: got \[4, 5\]"),
+])  # fmt: skip
+def test_input_that_the_norm_refuses(norm, x, match):
+    snn = SNN(nn.Sequential(norm, LIF()), x[0] // 2 or 1).train()
+    assert len(snn.pairs()[0]) == 1
+    with pytest.raises((RuntimeError, ValueError), match=match):
+        snn.encoder = None
+        snn(torch.randn(snn.steps, x[0] // snn.steps, x[1]))

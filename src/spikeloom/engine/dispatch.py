@@ -184,6 +184,8 @@ def _fused(
         learned, names = norm.learned(), names + AFFINE
         if any(t.dtype is not dtype or t.device != device for t in (norm.running_mean, *learned)):
             return f"the norm before it is not {dtype} on {device}"
+        if x.dim() < 2 or norm.running_mean.numel() != x.shape[1] or x.numel() == x.shape[1]:
+            return f"the norm before it takes no input of shape {list(x.shape)}"  # `normalise` says why
         if not norm.training:
             tensors += norm.affine(norm.running_mean, norm.running_var, *learned)
     differentiated = torch.is_grad_enabled() and any([t.requires_grad for t in (x, *(state or ()), *tensors, *learned)])

@@ -16,7 +16,7 @@ from torch import Tensor, fx, nn
 from torch.nn.modules import module as torch_module
 
 from spikeloom.neurons import Neuron
-from spikeloom.nn.norms.base import AffineNorm, TemporalNorm
+from spikeloom.nn.norms.base import AffineNorm, TemporalNorm, scale_and_shift, track
 
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
@@ -128,21 +128,14 @@ class BatchNorm:
         return self.module.running_var
 
     def affine(self, mean: Tensor, variance: Tensor, *learned: Tensor) -> tuple[Tensor, Tensor]:
-        scale = torch.rsqrt(variance + self.module.eps)
-        if not learned:
-            return scale, -mean * scale
-        weight, bias = learned
-        scale = scale * weight
-        return scale, bias - mean * scale
+        return scale_and_shift(torch.rsqrt(variance + self.module.eps), mean, learned)
 
     def learned(self) -> tuple[Tensor, ...]:
         return (self.module.weight, self.module.bias) if self.module.affine else ()
 
-    @torch.no_grad()
     def observe(self, mean: Tensor, variance: Tensor, count: int) -> None:
         self.module.num_batches_tracked += 1
-        self.running_mean.lerp_(mean, self.module.momentum)
-        self.running_var.lerp_(variance * (count / max(count - 1, 1)), self.module.momentum)
+        track(self.module, mean, variance, count)
 
     def normalise(self, x: Tensor) -> Tensor:
         return type(self.module).forward(self.module, x)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
 from torch import Tensor, nn
 
 
@@ -36,3 +39,19 @@ class AffineNorm(TemporalNorm):
     def normalise(self, x: Tensor) -> Tensor:
         """The norm itself."""
         raise NotImplementedError
+
+
+def scale_and_shift(scale: Tensor, mean: Tensor, learned: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+    """The affine map `[C]` of (x - mean) * scale, then of the learned weight and bias if there are any."""
+    if not learned:
+        return scale, -mean * scale
+    weight, bias = learned
+    scale = scale * weight
+    return scale, bias - mean * scale
+
+
+@torch.no_grad()
+def track(norm: Any, mean: Tensor, variance: Tensor, count: int) -> None:
+    """Move the norm's running statistics by its momentum; the variance of the population becomes that of a sample of `count`."""
+    norm.running_mean.lerp_(mean.to(norm.running_mean), norm.momentum)
+    norm.running_var.lerp_(variance.to(norm.running_var) * (count / max(count - 1, 1)), norm.momentum)

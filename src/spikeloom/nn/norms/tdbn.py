@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from spikeloom.core import bibliography
 from spikeloom.core.errors import ShapeError, refusal
 from spikeloom.core.params import Choice, Param
-from spikeloom.nn.norms.base import AffineNorm
+from spikeloom.nn.norms.base import AffineNorm, scale_and_shift, track
 
 
 class TdBN(AffineNorm):
@@ -69,19 +69,13 @@ class TdBN(AffineNorm):
 
     def affine(self, mean: Tensor, variance: Tensor, *learned: Tensor) -> tuple[Tensor, Tensor]:
         scale = self.scale / ((variance + self.eps).sqrt() if self.epsilon == "inside" else variance.sqrt() + self.eps)
-        if not learned:
-            return scale, -mean * scale
-        weight, bias = learned
-        scale = scale * weight
-        return scale, bias - mean * scale
+        return scale_and_shift(scale, mean, learned)
 
     def learned(self) -> tuple[Tensor, ...]:
         return () if self.weight is None or self.bias is None else (self.weight, self.bias)
 
-    @torch.no_grad()
     def observe(self, mean: Tensor, variance: Tensor, count: int) -> None:
-        self.running_mean.lerp_(mean.to(self.running_mean), self.momentum)
-        self.running_var.lerp_(variance.to(self.running_var) * (count / max(count - 1, 1)), self.momentum)
+        track(self, mean, variance, count)
 
     def fold(self, layer: nn.Conv2d | nn.Linear) -> nn.Conv2d | nn.Linear:
         """A copy of `layer` that computes norm(layer(x)) with the running statistics."""
