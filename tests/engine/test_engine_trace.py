@@ -166,6 +166,10 @@ def test_a_step_that_branches_on_data(monkeypatch):
     refused(lambda n, x, s: (x if x.mean() > 0 else -x, s), match, monkeypatch)
 
 
+def test_a_step_that_writes_into_what_it_is_given(monkeypatch):
+    refused(lambda n, x, s: (torch.add(x, 1.0, out=torch.zeros_like(x)), s), r"aten\.add\.out writes into a tensor", monkeypatch)
+
+
 def test_a_tensor_that_is_not_a_value(monkeypatch):
     refused(lambda n, x, s: (x * n.table, s), r"not among its values; return it from `values\(\)`", monkeypatch, table=torch.tensor(2.0))
 

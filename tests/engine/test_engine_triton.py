@@ -313,3 +313,9 @@ def test_gpu_training_step(gpu, monkeypatch):
     ours = trained(gpu)
     monkeypatch.setenv("SPIKELOOM_BACKEND", "reference")
     torch.testing.assert_close(ours, trained(gpu), rtol=1e-10, atol=1e-12)
+
+
+def test_packed_memory_is_refused():
+    neuron = neurons.LIF(surrogate="rectangle", reset_gradient="detached", memory="packed")
+    with pytest.raises(engine.CannotPack, match="'packed' is kept by the CPU's kernels only; use memory='input' with Triton"):
+        fused(neuron, torch.randn(4, 3, requires_grad=True), 2)

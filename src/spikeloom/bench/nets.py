@@ -25,14 +25,17 @@ THRESHOLD = 1.0  # of the benchmark's LIF, and so of the norm before it
 
 
 def ds_resnet20(channels: Sequence[int]) -> Built:
+    """MLF's DS-ResNet-20 with these stages, input `[3, 32, 32]`."""
     return models.known["ds_resnet"](20, channels=channels, threshold=THRESHOLD, epsilon="inside"), (3, 32, 32)
 
 
 def stbp_cnn(channels: Sequence[int]) -> Built:
+    """STBP's convolutional network, input `[1, 28, 28]`; it has no stages to widen."""
     return models.known["stbp_cnn"](), (1, 28, 28)
 
 
 def vgg6(channels: Sequence[int]) -> Built:
+    """Two convolutions, each with norm and neuron, and a max-pool per stage; a linear head. Input `[3, 32, 32]`."""
     net, last = nn.Sequential(), 3
     for width in channels:
         for _ in range(2):
@@ -45,6 +48,7 @@ def vgg6(channels: Sequence[int]) -> Built:
 
 
 def layer(channels: Sequence[int], side: int = 32) -> Built:
+    """One convolution with norm and neuron, input `[C, side, side]`."""
     width = channels[0]
     net = nn.Sequential(nn.Conv2d(width, width, 3, padding=1, bias=False), TdBN(width, threshold=THRESHOLD), load("LIF"))
     return net, (width, side, side)

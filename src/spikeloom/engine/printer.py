@@ -81,6 +81,7 @@ def filled(template: str, mark: str, lists: Mapping[str, Sequence[int]], parts: 
 
 
 def each(text: str, count: int) -> list[str]:
+    """`text` with {} as 0, 1 ... count - 1."""
     return [text.format(k) for k in range(count)]
 
 
