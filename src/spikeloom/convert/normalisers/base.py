@@ -1,0 +1,75 @@
+"""What a normaliser is: the rule that says how much ANN activation one spike of a layer stands for."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from spikeloom.convert.graph import Batches, Net
+from spikeloom.convert.vocabulary import cap
+from spikeloom.core.paper import Paper
+from spikeloom.neurons import Neuron
+from spikeloom.nn.activations import QCFS
+from spikeloom.nn.encoders import Encoder
+
+
+@dataclass(frozen=True)
+class Case:
+    """What a rule may look at.
+
+    net: the graph of the ANN in its own units, norms folded. batches: calibration inputs. steps, encoder: of the SNN to be.
+    make: `(activation, threshold) -> Neuron`.
+    """
+
+    net: Net
+    batches: Batches
+    steps: int
+    encoder: Encoder
+    make: Callable[[nn.Module, Tensor], Neuron]
+
+
+@dataclass(frozen=True)
+class Normaliser:
+    """A rule. Its fields are its options.
+
+    per: `"layer"`, one scale for a layer, or `"channel"`, one for each.
+    """
+
+    paper: ClassVar[Paper | None] = None
+
+    def find(self, case: Case) -> dict[str, Tensor]:
+        """Scales, 0-d or `[C]`, by name of the activation's node; a rule may leave nodes out whose scale is that of another's."""
+        raise NotImplementedError
+
+    def scales(self, case: Case) -> dict[str, Tensor]:
+        """`find`, with what holds for every rule: neurons behind a pool take the scale before it, a quantised activation (QCFS) keeps
+        the one it was trained with, no scale passes the largest value of its activation, and a layer that never fires has scale 1."""
+        found, final = self.find(case), {}
+        for node, module in case.net.activations():
+            if isinstance(module, QCFS):
+                scale = module.scale.detach().clone()
+            elif node.meta.get("pool"):
+                scale = final[_source(case.net, node)].clone()
+            else:
+                scale = found[node.name].to(case.net.sample)
+                scale = torch.where(scale > 0, scale, 1.0).minimum(cap(module).to(scale))
+            final[node.name] = scale
+        return final
+
+    def options(self) -> dict[str, Any]:
+        """Its fields by name."""
+        return dataclasses.asdict(self)
+
+
+def _source(net: Net, node: Any) -> str:
+    """Name of the activation before the pool that `node` stands behind."""
+    names = {n.name for n, _ in net.activations()}
+    while True:
+        node = node.args[0]
+        if node.name in names:
+            return node.name

@@ -1,0 +1,23 @@
+from torch import Tensor, nn
+
+from spikeloom.convert.graph import ConversionError, Net
+from spikeloom.convert.passes.base import Pass
+from spikeloom.convert.vocabulary import MAX_POOLS
+from spikeloom.nn.pool import SpikingMaxPool2d
+
+
+class GatePools(Pass):
+    """Max pools become gates that pass the spikes of the input most active so far (Rueckauer et al. 2017)."""
+
+    requires = frozenset({"modules", "absorbed"})
+    function = "changed"
+
+    def apply(self, net: Net) -> tuple[list[str], dict[str, Tensor] | None]:
+        touched = []
+        for node, pool in list(net.calls(MAX_POOLS)):
+            if not isinstance(pool, nn.MaxPool2d):
+                raise ConversionError(f"{node.name} (layer {node.target!r}): only 2-d max pools have a gate; give pools='average'")
+            options = {"padding": pool.padding, "dilation": pool.dilation, "ceil_mode": pool.ceil_mode}
+            net.replace(node, SpikingMaxPool2d(pool.kernel_size, pool.stride, **options))
+            touched.append(node.name)
+        return touched, None
