@@ -5,6 +5,7 @@ norms unfold time. `import spikeloom` needs torch and numpy; data, training and 
 """
 
 from spikeloom import models, neurons, surrogates
+from spikeloom.convert import ConversionError, Converted, convert, tailor
 from spikeloom.core.errors import SpikeloomError
 from spikeloom.engine import explain
 from spikeloom.engine.allocator import tune_allocator
@@ -15,8 +16,8 @@ from spikeloom.nn.snn import SNN, Stream
 
 __version__ = "0.1.0"
 __all__ = [
-    "IF", "LIF", "MLF", "PLIF", "SNN", "Neuron", "SpikeloomError", "Stream", "blocks", "encoders", "explain", "fold_norms", "losses",
-    "models", "neurons", "norms", "recipes", "surrogates", "tune_allocator",
+    "IF", "LIF", "MLF", "PLIF", "SNN", "ConversionError", "Converted", "Neuron", "SpikeloomError", "Stream", "blocks", "convert", "encoders", "explain", "fold_norms", "losses",
+    "models", "neurons", "norms", "recipes", "surrogates", "tailor", "tune_allocator",
 ]  # fmt: skip
 
 

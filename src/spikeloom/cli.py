@@ -1,4 +1,4 @@
-"""The `spikeloom` command: list, train, eval, compare, report, cite, explain, demo, bench."""
+"""The `spikeloom` command: list, train, eval, convert, compare, report, cite, explain, demo, bench."""
 
 from __future__ import annotations
 
@@ -61,6 +61,21 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--weights", type=Path, help=".safetensors or .npz (default: the run's own)")
     evaluate.add_argument("--data-dir")
     evaluate.add_argument("--json", type=Path, help="write the evaluation here")
+    convert = command("convert", _convert, "Convert a trained network into a spiking one; accuracy and energy for every number of steps.")
+    convert.add_argument("what", metavar="NAME|DIR|FILE", help="a run folder, a .pt2 or .onnx file, or a recipe or network with --weights")
+    convert.add_argument("changes", nargs="*", metavar="key=value", help="what differs from the published method")
+    convert.add_argument("--method", required=True, help="for example diehl2015-data, rueckauer2017, qcfs, calibration")
+    convert.add_argument("--data", required=True, help="image set to calibrate and test on")
+    convert.add_argument("--steps", type=int, required=True, help="largest number of time steps; all smaller ones are measured too")
+    convert.add_argument("--input", help="current, poisson or rate (default: the method's)")
+    convert.add_argument("--weights", type=Path, help=".safetensors or .npz")
+    convert.add_argument("--target", type=_share, help="share of the ANN's accuracy to reach, such as 0.99 or 99%%")
+    convert.add_argument("--pixels", help="what the network takes: raw (in [0, 1]) or standardised (default: as it was trained; files: raw)")
+    convert.add_argument("--calibration", type=int, default=1024, help="number of training images to calibrate on")
+    convert.add_argument("--seed", type=int, default=0)
+    convert.add_argument("--data-dir")
+    convert.add_argument("--out", type=Path, help="folder for record.json and report.html")
+    convert.add_argument("--json", type=Path, help="write the answers here")
     compare = command("compare", _compare, "Compare runs: a table here, compare.json and a page with charts in --out.")
     compare.add_argument("folders", nargs="+", type=Path, metavar="DIR")
     compare.add_argument("--out", type=Path, default=Path("runs/compare"))
@@ -138,6 +153,41 @@ def _eval(chosen: argparse.Namespace) -> None:
         record.write(found, chosen.json)
     cost = f"{found['synops_per_image']:.3g} operations and {found['energy_uJ']:.3g} uJ an image"
     print(f"{recipe}: test accuracy {found['accuracy']['test']:.4f}, {cost}")
+
+
+def _share(text: str) -> float:
+    return float(text[:-1]) / 100 if text.endswith("%") else float(text)
+
+
+def _convert(chosen: argparse.Namespace) -> None:
+    from rich.progress import track
+
+    from spikeloom import report, study
+    from spikeloom.train import record
+
+    options = study.read_options(chosen.method, _changes(chosen.changes) | ({"input": chosen.input} if chosen.input else {}))
+    found = study.study(
+        study.subject(chosen.what, chosen.weights, chosen.pixels), chosen.method, chosen.data, chosen.steps, data_dir=chosen.data_dir,
+        target=chosen.target, seed=chosen.seed, calibration=chosen.calibration, options=options,
+        progress=lambda batches, total: track(batches, "test set", total, transient=True, disable=not sys.stderr.isatty()),
+    )  # fmt: skip
+    conversion = found["conversion"]
+    rows = [(row["pass"], len(row["nodes"]), _short(row["error"]), _short(row["steps"])) for row in conversion["ledger"]]
+    _table("Ledger", ("pass", "nodes", "error against the ANN", "steps"), rows)
+    shown = sorted({min(2**k, chosen.steps) for k in range(chosen.steps.bit_length() + 1)})
+    accuracy, energy = found["accuracy_by_step"], conversion["energy_uJ"]
+    _table(
+        f"{found['title']} on {chosen.data}: the ANN has {conversion['ann_accuracy']:.4f} at {found['ann_energy_uJ']:.4g} uJ",
+        ("T", "accuracy", "energy, uJ"), [(t, f"{accuracy[t - 1]:.4f}", _short(energy[t - 1])) for t in shown],
+    )  # fmt: skip
+    if chosen.target is not None:
+        goal = conversion["steps_to_target"]
+        print(f"{chosen.target:.4g} of the ANN's accuracy: " + (f"T = {goal}" if goal else f"not within {chosen.steps} steps"))
+    if chosen.json:
+        record.write(study.answer(found), chosen.json)
+    if chosen.out:
+        record.write(found, chosen.out / "record.json")
+        print(report.write(chosen.out))
 
 
 def _compare(chosen: argparse.Namespace) -> None:

@@ -1,1 +1,7 @@
-"""From a trained ANN to a spiking network."""
+"""From a trained ANN to a spiking network: one verb, `convert`; passes, normalisers and routes, one file each."""
+
+from spikeloom.convert.affine import Affine
+from spikeloom.convert.graph import ConversionError
+from spikeloom.convert.pipeline import Conversion, Converted, convert
+
+__all__ = ["Affine", "Conversion", "ConversionError", "Converted", "convert"]

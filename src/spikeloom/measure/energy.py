@@ -17,7 +17,12 @@ def energy(rows: list[dict[str, Any]]) -> dict[str, float | str]:
     acs, analog, macs = (sum(row[key] for row in rows) for key in ("acs", "analog_macs", "macs"))
     return {
         "synops_per_image": acs + analog,
-        "energy_uJ": (E_MAC_PJ * analog + E_AC_PJ * acs) * 1e-6,
+        "energy_uJ": energy_of(acs, analog),
         "ann_energy_uJ": E_MAC_PJ * macs * 1e-6,
         "energy_formula": FORMULA,
     }
+
+
+def energy_of(acs: Any, analog_macs: Any) -> Any:
+    """Energy in microjoule of so many accumulates and multiply-accumulates; numbers or tensors."""
+    return (E_MAC_PJ * analog_macs + E_AC_PJ * acs) * 1e-6

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from spikeloom import data, measure
 from spikeloom.io import weights
@@ -58,13 +57,11 @@ def measured(run: Run, learner: Learner, images: data.ImageSet) -> dict[str, Any
 def accuracy_by_step(learner: Learner, images: data.ImageSet, batch: int) -> list[float]:
     """Test accuracy of the mean output over the first 1 ... T steps."""
     torch.manual_seed(learner.run.training.seed)
-    correct, precision = torch.zeros(learner.snn.steps, dtype=torch.float64), learner.run.training.precision
+    precision = learner.run.training.precision
     half = torch.bfloat16 if "bf16" in precision else torch.float16
+    batches = data.Batches(images.test_images, images.test_labels, batch=batch, shuffle="none")
     with torch.autocast(learner.device.type, half, enabled="mixed" in precision):
-        for pixels, labels in data.Batches(images.test_images, images.test_labels, batch=batch, shuffle="none"):
-            outputs: Tensor = learner(pixels.to(learner.device))  # [T, B, classes]
-            correct += (outputs.cumsum(0).argmax(2).cpu() == labels).sum(1)
-    return (correct / len(images.test_labels)).tolist()
+        return measure.accuracy(learner.snn, ((learner.prepare(x.to(learner.device)), labels) for x, labels in batches)).by_step
 
 
 def _device(run: Run) -> torch.device:
@@ -75,10 +72,10 @@ def _device(run: Run) -> torch.device:
 def _sample(learner: Learner, images: data.ImageSet, index: int) -> dict[str, Any]:
     pixels = np.array(images.test_images[index : index + 1])
     shown = measure.sample(learner.snn, learner.prepare(torch.from_numpy(pixels).to(learner.device)))
-    return {"image": _png(pixels[0]), "label": int(images.test_labels[index]), **shown}
+    return {"image": png(pixels[0]), "label": int(images.test_labels[index]), **shown}
 
 
-def _png(pixels: np.ndarray) -> str:
+def png(pixels: np.ndarray) -> str:
     """uint8 `[C, H, W]` as a data URI."""
     from PIL import Image
 

@@ -109,7 +109,7 @@ def override(run: Run, changes: Mapping[str, Any]) -> Run:
     for name, value in changes.items():
         if name not in known:
             raise RecipeError(f"{run.recipe}: no field {name!r}; {nearest(name, known)}")
-        value = _read(f"{run.recipe}.{name}", value, known[name])
+        value = read_as(f"{run.recipe}.{name}", value, known[name])
         if name in ("steps", "encoder"):
             run = dataclasses.replace(run, **{name: value})
         elif name in ("augment", "validation"):
@@ -121,7 +121,8 @@ def override(run: Run, changes: Mapping[str, Any]) -> Run:
     return run
 
 
-def _read(name: str, value: Any, present: Any) -> Any:
+def read_as(name: str, value: Any, present: Any) -> Any:
+    """`value` in the type of `present` where it is a text; raises RecipeError with `name` if it cannot be read."""
     if not isinstance(value, str) or isinstance(present, str):
         return value
     try:

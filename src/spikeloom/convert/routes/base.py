@@ -1,0 +1,106 @@
+"""What a route is: a published conversion as one answer to every question that a conversion asks."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, nn
+
+from spikeloom import neurons
+from spikeloom.convert import normalisers
+from spikeloom.convert.vocabulary import slope
+from spikeloom.core.errors import ParameterError, refusal
+from spikeloom.core.paper import Paper
+from spikeloom.core.params import nearest
+from spikeloom.neurons import Neuron
+from spikeloom.nn import encoders
+from spikeloom.nn.encoders import Encoder
+
+INPUTS = {"current": "Direct", "poisson": "Bernoulli", "rate": "Rate"}
+ALLOWED = {
+    "pools": ("average", "gate"),
+    "pool_neurons": ("none", "own"),
+    "negative": ("signed", "dropped"),
+    "readout": ("membrane", "spikes"),
+    "input": tuple(INPUTS),
+}
+
+
+@dataclass(frozen=True)
+class Route:
+    """A conversion.
+
+    normaliser, scale: the rule for the scales and its options. neuron, unit: the neuron and its options.
+    pools: what becomes of max pools. pool_neurons: whether average pools have neurons of their own.
+    negative: whether a leaky activation becomes a signed neuron or loses what is below 0. readout: whether the last layer's currents are
+    averaged (its membrane), or neurons put there and their spikes counted. input: an analog current, Poisson spikes, or a
+    deterministic rate. prelude: steps before the answer counts. corrections: of `"bias"` and `"potential"`, made on calibration inputs.
+    rules: what `tailor` checks for this route.
+    """
+
+    title: str
+    paper: Paper
+    normaliser: str
+    neuron: str = "IF"
+    scale: Mapping[str, Any] = field(default_factory=dict)
+    unit: Mapping[str, Any] = field(default_factory=lambda: {"reset": "subtract"})
+    pools: str = "gate"
+    pool_neurons: str = "none"
+    negative: str = "signed"
+    readout: str = "membrane"
+    input: str = "current"
+    prelude: int = 0
+    corrections: tuple[str, ...] = ()
+    rules: str = ""
+
+    def encoder(self) -> Encoder:
+        """A new encoder for its input."""
+        return encoders.known[INPUTS[self.input]]()
+
+    def rule(self) -> normalisers.Normaliser:
+        """Its normaliser."""
+        return normalisers.known[self.normaliser](**self.scale)
+
+    def make(self, activation: nn.Module, threshold: Tensor) -> Neuron:
+        """The neuron in place of `activation`."""
+        below, start = slope(activation), {k: v for k, v in self.unit.items() if k == "start"}
+        if below and self.negative == "signed":
+            neuron: Neuron = neurons.known["SignedIF"](threshold=threshold.tolist(), slope=below, **start)
+        else:
+            more = {"prelude": self.prelude} if self.prelude else {}
+            neuron = neurons.known[self.neuron](threshold=threshold.tolist(), **self.unit, **more)
+        return neuron.to(threshold)
+
+    def options(self) -> dict[str, Any]:
+        """Every option with its present value."""
+        own = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in ("title", "paper", "scale", "unit", "rules")}
+        cls = neurons.known[self.neuron]
+        unit = {name: p.default for table in (cls.params, cls.choices, cls.counts) for name, p in table.items()}  # type: ignore[attr-defined]
+        for taken in ("threshold", "prelude", "reset_gradient"):
+            unit.pop(taken, None)
+        return {**own, **self.rule().options(), **unit, **self.unit}
+
+    def override(self, method: str, changes: Mapping[str, Any]) -> Route:
+        """The route with options replaced. Raises ParameterError for an unknown option or a value that is not allowed."""
+        route = self
+        # neuron and normaliser first: they decide which other options there are
+        for name, value in sorted(changes.items(), key=lambda item: item[0] not in ("neuron", "normaliser")):
+            if name not in route.options():
+                raise ParameterError(f"{method}: no option {name!r}; {nearest(name, route.options())}")
+            allowed = {"neuron": tuple(neurons.known), "normaliser": tuple(normalisers.known), **ALLOWED}.get(name)
+            if allowed is not None and value not in allowed:
+                raise ParameterError(refusal(f"{method}.{name}", value, "one of " + ", ".join(map(repr, allowed))))
+            if name == "neuron":
+                route = dataclasses.replace(route, neuron=value, unit={})
+            elif name == "normaliser":
+                route = dataclasses.replace(route, normaliser=value, scale={})
+            elif name in {f.name for f in dataclasses.fields(route)}:
+                route = dataclasses.replace(route, **{name: value})
+            elif name in route.rule().options():
+                route = dataclasses.replace(route, scale={**route.scale, name: value})
+            else:
+                route = dataclasses.replace(route, unit={**route.unit, name: value})
+        return route

@@ -1,0 +1,16 @@
+from spikeloom.core import bibliography
+from spikeloom.train.run import Data, Network, Run, Training
+
+
+def ann_cnn_fashion() -> Run:
+    """An ordinary convolutional network on Fashion-MNIST, to convert."""
+    return Run(
+        recipe="ann-cnn-fashion",
+        title="CNN with ReLU on Fashion-MNIST, to convert",
+        paper=bibliography.MAPPING,
+        data=Data("fashion_mnist", augment=("flip", "crop:1")),
+        network=Network("ann_cnn"),
+        steps=1,
+        training=Training(epochs=20, batch=100, optimiser="adam", lr=2e-3, schedule="cosine", warmup=0.2),
+        minutes=7,
+    )  # fmt: skip

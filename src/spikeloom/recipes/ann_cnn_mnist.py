@@ -1,0 +1,16 @@
+from spikeloom.core import bibliography
+from spikeloom.train.run import Data, Network, Run, Training
+
+
+def ann_cnn_mnist() -> Run:
+    """An ordinary convolutional network on MNIST, to convert."""
+    return Run(
+        recipe="ann-cnn-mnist",
+        title="CNN with ReLU on MNIST, to convert",
+        paper=bibliography.MAPPING,
+        data=Data("mnist", augment=("crop:2",)),
+        network=Network("ann_cnn"),
+        steps=1,
+        training=Training(epochs=12, batch=100, optimiser="adam", lr=2e-3, schedule="cosine", warmup=0.2),
+        minutes=4,
+    )  # fmt: skip

@@ -1,0 +1,204 @@
+"""A conversion measured: one trained network, one method, one data set, one record."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from spikeloom import data, measure, models, recipes
+from spikeloom.convert import Affine, Converted, convert, files, routes
+from spikeloom.core.errors import ParameterError, RecipeError, refusal
+from spikeloom.core.params import Choice, nearest
+from spikeloom.io import weights
+from spikeloom.neurons import Neuron
+from spikeloom.train import record
+from spikeloom.train.evaluate import png
+from spikeloom.train.keeper import WEIGHTS
+from spikeloom.train.run import build, read_as
+
+CALIBRATED, PROBED, COMPARED, SHOWN = 1024, 64, 32, 3
+ROWS = 2048  # images times steps in one call
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A trained network as it is named on the command line. pixels: `"raw"`, in [0, 1], or `"standardised"`, as it was trained."""
+
+    name: str
+    net: nn.Module
+    pixels: str
+    weights: str
+
+
+def subject(what: str, weights_file: Path | None = None, pixels: str | None = None) -> Subject:
+    """The network `what`: a run folder, a recipe, a model's name, or a file (`.pt2` of torch.export, `.onnx`).
+
+    Raises RecipeError for an unknown name and for a recipe without weights.
+    """
+    path, kind = Path(what), "raw"
+    if path.suffix in (".pt2", ".onnx"):
+        net: nn.Module = (files.load_exported if path.suffix == ".pt2" else files.load_onnx)(path)
+        return Subject(path.stem, net, pixels or kind, path.name)
+    if path.is_dir():
+        old = record.read(path)
+        run = recipes.load(old["recipe"], old["overrides"])
+        weights_file = weights_file or path / WEIGHTS
+    elif what in recipes.known:
+        run = recipes.load(what)
+    elif (function := what.replace("-", "_")) in models.known:
+        return Subject(what, _filled(what, models.known[function](), weights_file), pixels or kind, str(weights_file))
+    else:
+        names = [*recipes.known, *(name.replace("_", "-") for name in models.known)]
+        raise RecipeError(f"convert: got {what!r}, neither a run folder, nor a .pt2 or .onnx file, nor a name; {nearest(what, names)}")
+    snn = build(run)
+    raw = snn.encoder is not None and snn.encoder.domain == "raw"
+    return Subject(run.recipe, _filled(what, snn.net, weights_file), pixels or ("raw" if raw else "standardised"), str(weights_file))
+
+
+def _filled(what: str, net: nn.Module, weights_file: Path | None) -> nn.Module:
+    if weights_file is None:
+        raise RecipeError(refusal("convert --weights", None, "a .safetensors or .npz file", f"{what!r} names a network without weights"))
+    weights.load(net, weights_file)
+    return net.eval()
+
+
+def read_options(method: str, texts: Mapping[str, str]) -> dict[str, Any]:
+    """Options of a method from texts, each in the type of its present value. Raises ParameterError for an unknown one."""
+    found: dict[str, Any] = {}
+    # neuron and normaliser decide which other options there are
+    for name in sorted(texts, key=lambda name: name not in ("neuron", "normaliser")):
+        known = routes.load(method, found).options()
+        if name not in known:
+            raise ParameterError(f"{method}: no option {name!r}; {nearest(name, known)}")
+        found[name] = read_as(f"{method}.{name}", texts[name], known[name])
+    return found
+
+
+def study(
+    one: Subject, method: str, set_name: str, steps: int, *, data_dir: str | None = None, target: float | None = None, seed: int = 0,
+    calibration: int = CALIBRATED, options: Mapping[str, Any] | None = None,
+    progress: Callable[[Iterable[Any], int], Iterable[Any]] | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Convert, measure on the whole test set, and return the record (docs/record.md).
+
+    target: share of the ANN's accuracy to reach. calibration: number of training images for the rules that need data. progress: wraps the
+    batches of the test set, given with their number.
+    """
+    started = time.perf_counter()
+    if target is not None and not 0 < target <= 1:
+        raise ParameterError(refusal("convert --target", target, "a share in (0, 1], such as 0.99"))
+    images = data.load(set_name, data_dir)
+    route = routes.load(method, options)
+    prepare = _Prepare(images, route.input, one.pixels)
+    net = prepare.adapt(one.net)
+    train, _ = data.split(images.train_labels, images.validation)
+    chosen = np.sort(np.random.default_rng(seed).permutation(train)[:calibration])
+    torch.manual_seed(seed)
+    snn = convert(net, method, prepare(images.train_images[chosen]), steps, **(options or {}))
+    converted = time.perf_counter()
+    dense = _ann_accuracy(net, images, prepare)
+    torch.manual_seed(seed)
+    size = max(ROWS // (steps + snn.prelude), 1)
+    batches: Iterable[Any] = _batches(images, prepare, size)
+    found = measure.accuracy(snn, progress(batches, -(-len(images.test_labels) // size)) if progress else batches)
+    goal = None if target is None else found.steps_to(target * dense)
+    return {
+        **_head(one, snn, images, seed), **_cost(snn, prepare(images.test_images[:PROBED])),
+        "accuracy": {"last": None, "best": None, "validated": None, "test": found.by_step[-1]}, "epochs": [],
+        "accuracy_by_step": found.by_step,
+        "conversion": {
+            "method": method, "title": route.title, "input": snn.conversion.route.input, "model": one.name, "weights": one.weights,
+            "options": record.plain({k: str(v) if isinstance(v, Path) else v for k, v in (options or {}).items()}),
+            "calibration_images": len(chosen), "ann_accuracy": dense, "target": target, "steps_to_target": goal, "ledger": snn.ledger,
+            **_by_step(snn, prepare(images.test_images[:PROBED])), "early_exit": found.early,
+            "seconds_to_convert": converted - started,
+        },
+        "samples": [_sample(snn, prepare, images, i) for i in range(min(SHOWN, len(images.test_images)))],
+        "seconds": time.perf_counter() - started,
+    }  # fmt: skip
+
+
+def answer(found: Mapping[str, Any]) -> dict[str, Any]:
+    """The flat object that `spikeloom convert --json` writes."""
+    conversion = found["conversion"]
+    keys = (
+        "method", "model", "input", "ann_accuracy", "target", "steps_to_target", "ledger", "synops", "energy_uJ", "early_exit",
+        "seconds_to_convert",
+    )  # fmt: skip
+    more = {"steps": found["steps"], "accuracy": found["accuracy_by_step"], "layers": found["layers"], "ann_energy_uJ": found["ann_energy_uJ"]}
+    return {**{key: conversion[key] for key in keys}, **more, "seed": found["seed"], "seconds": found["seconds"]}
+
+
+class _Prepare:
+    """uint8 images as the converted network takes them: in [0, 1] where spikes stand for pixels, else as the ANN was trained."""
+
+    def __init__(self, images: data.ImageSet, given: str, pixels: str) -> None:
+        Choice(("raw", "standardised")).check("convert --pixels", pixels)
+        self.mean, self.std = images.mean, images.std
+        self.raw = given != "current" or pixels == "raw"
+        self.inside = self.raw and pixels == "standardised"
+
+    def __call__(self, pixels: np.ndarray) -> Tensor:
+        tensor = torch.from_numpy(np.array(pixels))
+        return data.normalise(tensor) if self.raw else data.normalise(tensor, self.mean, self.std)
+
+    def adapt(self, net: nn.Module) -> nn.Module:
+        """The network for such images: where they stay in [0, 1], it standardises them itself."""
+        if not self.inside:
+            return net
+        mean, std = torch.tensor(self.mean), torch.tensor(self.std)
+        return nn.Sequential(Affine(1 / std, -mean / std), net)
+
+
+def _batches(images: data.ImageSet, prepare: _Prepare, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    for start in range(0, len(images.test_labels), size):
+        rows = slice(start, start + size)
+        yield prepare(images.test_images[rows]), torch.from_numpy(np.array(images.test_labels[rows]))
+
+
+@torch.no_grad()
+def _ann_accuracy(net: nn.Module, images: data.ImageSet, prepare: _Prepare) -> float:
+    right = sum(int((net(x).argmax(1) == labels).sum()) for x, labels in _batches(images, prepare, 250))
+    return right / len(images.test_labels)
+
+
+def _head(one: Subject, snn: Converted, images: data.ImageSet, seed: int) -> dict[str, Any]:
+    route = snn.conversion.route
+    neuron = next((str(m) for m in snn.net.modules() if isinstance(m, Neuron)), "none")
+    return {
+        "schema": record.SCHEMA, "recipe": one.name, "overrides": {"method": snn.conversion.method, **record.plain(snn.conversion.options)},
+        "title": f"{one.name} converted by {snn.conversion.method}", "paper": dataclasses.asdict(route.paper), "claim": None,
+        "versions": record.versions(), "machine": record.machine(), "seed": seed, "steps": snn.steps, "neuron": neuron,
+        "encoder": type(snn.encoder).__name__.lower(), "params": sum(p.numel() for p in snn.net.parameters()),
+        "data": {"name": images.name, "test": len(images.test_labels), "classes": list(images.classes), "fingerprint": images.fingerprint},
+    }  # fmt: skip
+
+
+def _cost(snn: Converted, probe: Tensor) -> dict[str, Any]:
+    size = max(ROWS // snn.steps, 1)
+    operations = measure.operations(snn, probe[:size])
+    layers = measure.activity(snn, probe.split(size))
+    faithful = {row["name"]: row for row in measure.fidelity(snn, probe[: max(size, 4)][:COMPARED])}
+    return {
+        "layers": [{**row, **faithful.get(row["name"], {})} for row in layers], "operations": operations, **measure.energy(operations),
+    }  # fmt: skip
+
+
+def _by_step(snn: Converted, probe: Tensor) -> dict[str, list[float]]:
+    rows = measure.operations_by_step(snn, probe[: max(ROWS // snn.steps, 1)])
+    acs, analog = (sum(row[key] for row in rows).cumsum(0) for key in ("acs", "analog_macs"))
+    energy = measure.energy_of(acs, analog)
+    return {"synops": (acs + analog).tolist(), "energy_uJ": energy.tolist()}
+
+
+def _sample(snn: Converted, prepare: _Prepare, images: data.ImageSet, index: int) -> dict[str, Any]:
+    shown = measure.sample(snn, prepare(images.test_images[index : index + 1]))
+    return {"image": png(np.array(images.test_images[index])), "label": int(images.test_labels[index]), **shown}
