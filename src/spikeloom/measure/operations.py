@@ -21,12 +21,12 @@ POOLS = (1, 4, 9, 16, 25, 36, 49, 64)
 @torch.no_grad()
 def operations(snn: SNN, batch: Tensor) -> list[dict[str, Any]]:
     """One row per layer with weights, averaged over the batch (as `snn` takes it): `macs` of one dense pass per image,
-    `acs` and `analog_macs` per image over all T steps."""
+    `acs` and `analog_macs` per image over all steps, those of a prelude too."""
     rows: dict[str, dict[str, Any]] = {}
 
     def watch(name: str) -> Any:
         def hook(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            rows[name] = {"name": name, **_count(layer, inputs[0], output, snn.steps)}
+            rows[name] = {"name": name, **_count(layer, inputs[0], output, snn.prelude + snn.steps)}
 
         return hook
 
