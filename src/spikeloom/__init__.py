@@ -10,14 +10,14 @@ from spikeloom.core.errors import SpikeloomError
 from spikeloom.engine import explain
 from spikeloom.engine.allocator import tune_allocator
 from spikeloom.neurons import IF, LIF, MLF, PLIF, Neuron
-from spikeloom.nn import blocks, encoders, losses, norms
+from spikeloom.nn import activations, blocks, encoders, losses, norms
 from spikeloom.nn.fold import fold_norms
 from spikeloom.nn.snn import SNN, Stream
 
 __version__ = "0.1.0"
 __all__ = [
-    "IF", "LIF", "MLF", "PLIF", "SNN", "ConversionError", "Converted", "Neuron", "SpikeloomError", "Stream", "blocks", "convert", "encoders", "explain", "fold_norms", "losses",
-    "models", "neurons", "norms", "recipes", "surrogates", "tailor", "tune_allocator",
+    "IF", "LIF", "MLF", "PLIF", "SNN", "Neuron", "SpikeloomError", "Stream", "activations", "blocks", "encoders", "explain", "fold_norms",
+    "losses", "models", "neurons", "norms", "recipes", "surrogates", "tune_allocator",
 ]  # fmt: skip
 
 

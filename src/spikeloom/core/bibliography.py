@@ -35,3 +35,37 @@ TET = Paper(
     "deng2022tet", "Temporal Efficient Training of Spiking Neural Network via Gradient Re-weighting",
     "Deng, Shikuang and Li, Yuhang and Zhang, Shanghang and Gu, Shi", "ICLR", 2022, "https://arxiv.org/abs/2202.11946",
 )
+CAO = Paper(
+    "cao2015tailoring", "Spiking Deep Convolutional Neural Networks for Energy-Efficient Object Recognition",
+    "Cao, Yongqiang and Chen, Yang and Khosla, Deepak",
+    "International Journal of Computer Vision 113:54-66", 2015, "https://doi.org/10.1007/s11263-014-0788-3",
+)
+RUECKAUER = Paper(
+    "rueckauer2017conversion", "Conversion of Continuous-Valued Deep Networks to Efficient Event-Driven Networks for Image Classification",
+    "Rueckauer, Bodo and Lungu, Iulia-Alexandra and Hu, Yuhuang and Pfeiffer, Michael and Liu, Shih-Chii",
+    "Frontiers in Neuroscience 11:682", 2017, "https://doi.org/10.3389/fnins.2017.00682",
+)
+SPIKING_YOLO = Paper(
+    "kim2020spikingyolo", "Spiking-YOLO: Spiking Neural Network for Energy-Efficient Object Detection",
+    "Kim, Seijoon and Park, Seongsik and Na, Byunggook and Yoon, Sungroh", "AAAI", 2020, "https://arxiv.org/abs/1903.06530",
+)
+TERMAPPING = Paper(
+    "yu2020mapping", "Constructing Accurate and Efficient Deep Spiking Neural Networks with Double-threshold and Augmented Schemes",
+    "Yu, Qiang and Ma, Chenxiang and Song, Shiming and Zhang, Gaoyan and Dang, Jianwu and Tan, Kay Chen",
+    "arXiv:2005.03231", 2020, "https://arxiv.org/abs/2005.03231",
+)
+QCFS = Paper(
+    "bu2022qcfs", "Optimal ANN-SNN Conversion for High-accuracy and Ultra-low-latency Spiking Neural Networks",
+    "Bu, Tong and Fang, Wei and Ding, Jianhao and Dai, PengLin and Yu, Zhaofei and Huang, Tiejun",
+    "ICLR", 2022, "https://arxiv.org/abs/2303.04347",
+)
+SRP = Paper(
+    "hao2023srp", "Reducing ANN-SNN Conversion Error through Residual Membrane Potential",
+    "Hao, Zecheng and Bu, Tong and Ding, Jianhao and Huang, Tiejun and Yu, Zhaofei",
+    "AAAI", 2023, "https://arxiv.org/abs/2302.02091",
+)
+COS = Paper(
+    "hao2023cos", "Bridging the Gap between ANNs and SNNs by Calibrating Offset Spikes",
+    "Hao, Zecheng and Ding, Jianhao and Bu, Tong and Huang, Tiejun and Yu, Zhaofei",
+    "ICLR", 2023, "https://arxiv.org/abs/2302.10685",
+)

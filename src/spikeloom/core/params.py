@@ -24,7 +24,7 @@ class _Declared:
 class Param(_Declared):
     """A real parameter: a float for all channels, or one value per channel.
 
-    `low`/`high` bound the value; an open bound excludes the end point.
+    `low`/`high` bound the value; an open bound excludes the end point, and infinity unless `infinite` is "allowed".
     """
 
     default: float
@@ -34,12 +34,14 @@ class Param(_Declared):
     high_open: bool = False
     unit: str = ""
     doc: str = ""
+    infinite: str = "refused"
 
     @property
     def interval(self) -> str:
         """The range as mathematicians write it, e.g. `(0, 1]`."""
-        left = "(" if self.low_open or math.isinf(self.low) else "["
-        right = ")" if self.high_open or math.isinf(self.high) else "]"
+        endless = self.infinite == "refused"
+        left = "(" if self.low_open or (endless and math.isinf(self.low)) else "["
+        right = ")" if self.high_open or (endless and math.isinf(self.high)) else "]"
         return f"{left}{self.low:g}, {self.high:g}{right}"
 
     def check(self, name: str, value: Any, advice: str = "") -> torch.Tensor:
@@ -52,7 +54,8 @@ class Param(_Declared):
             raise ParameterError(refusal(name, list(tensor.shape), "a scalar or one-dimensional (one value per channel)"))
         low = tensor > self.low if self.low_open else tensor >= self.low
         high = tensor < self.high if self.high_open else tensor <= self.high
-        if not bool((low & high & tensor.isfinite()).all()):
+        fits = low & high & (tensor.isfinite() | (self.infinite == "allowed"))
+        if not bool(fits.all()):
             raise ParameterError(refusal(name, value, f"in {self.interval}", advice or self.doc))
         return tensor
 

@@ -3,11 +3,12 @@
 import sys
 
 from spikeloom.core import registry
+from spikeloom.core.temporal import State
 from spikeloom.engine import operator
 from spikeloom.neurons import _equations
-from spikeloom.neurons.base import Carried, Neuron, State, carrying
+from spikeloom.neurons.base import Integrator, Neuron
 
 known: dict[str, type[Neuron]] = registry.classes(sys.modules[__name__], Neuron)
 globals().update(known)
 operator.Language.facts, operator.Language.text, operator.Language.equations = _equations.facts, _equations.text, _equations.equations
-__all__ = ["Carried", "Neuron", "State", "carrying", "known", *known]
+__all__ = ["Integrator", "Neuron", "State", "known", *known]

@@ -5,10 +5,7 @@ A neuron's file holds its equations in one pure `step`; nothing here knows which
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
@@ -19,28 +16,8 @@ from spikeloom import engine, surrogates
 from spikeloom.core.errors import ParameterError, ShapeError, refusal
 from spikeloom.core.paper import Paper
 from spikeloom.core.params import Choice, Count, Param, Values, declared, nearest
+from spikeloom.core.temporal import State, Temporal
 from spikeloom.surrogates.base import Surrogate, positive
-
-State = tuple[Tensor, ...]
-
-# by neuron and place: a neuron that a network calls twice per step has two states
-Carried = dict[tuple[nn.Module, int], State]
-
-# states of a step-by-step run; owned by a Stream, set only while it calls the network
-_carried: ContextVar[tuple[Carried, Counter[nn.Module]] | None] = ContextVar("carried", default=None)
-_streaming: list[Carried] = []  # those of all threads; torch.compile cannot look into a ContextVar, and guards that this is empty
-
-
-@contextmanager
-def carrying(states: Carried) -> Iterator[None]:
-    """Neurons called inside start from `states` and leave their final state there; x is then one step `[B, ...]`."""
-    token = _carried.set((states, Counter()))
-    _streaming.append(states)
-    try:
-        yield
-    finally:
-        _streaming.pop()
-        _carried.reset(token)
 
 
 class _Fire(torch.autograd.Function):
@@ -62,7 +39,7 @@ class _Fire(torch.autograd.Function):
         return grad * ctx.derivative(ctx.saved_tensors[0]), None, None
 
 
-class Neuron(nn.Module):
+class Neuron(Temporal):
     """A spiking neuron: `Param`s, `Choice`s, the names of its states, and `step`.
 
     Inside an `SNN` it takes and returns `[T*B, ...]` (the SNN sets `steps`). Called alone with `steps` unset it takes and
@@ -132,7 +109,7 @@ class Neuron(nn.Module):
         self.memory = Choice(("input", "packed")).check(f"{label}.memory", memory)
         # a norm to apply to the input first, set while an SNN runs; not a submodule
         self.__dict__["_norm"] = None
-        self.steps: int | None = None
+        self.steps = None
         self._probe: list[tuple[Tensor, Tensor]] | None = None
 
     # -- what a neuron's file gives ------------------------------------------------------------------------------------
@@ -152,11 +129,16 @@ class Neuron(nn.Module):
 
     def values(self) -> dict[str, Tensor]:
         """Parameter values as `step` sees them, `[]` or `[channels]`; override where `step` wants a transform of one."""
-        return {name: getattr(self, name) for name in self.params}
+        return {name: value for name in self.params if (value := getattr(self, name)) is not None}
 
     def initial(self, x: Tensor) -> State:
         """State before the first step, each `[B, ...]` like x; zero."""
         return tuple(torch.zeros_like(x) for _ in self.states)
+
+    @property
+    def starts_at_zero(self) -> bool:
+        """Whether the state before the first step is zero, so that none has to be handed to a kernel."""
+        return type(self).initial is Neuron.initial
 
     # -- what step uses ------------------------------------------------------------------------------------------------
 
@@ -179,11 +161,9 @@ class Neuron(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Spikes of x, same shape: `[T*B, ...]` inside an SNN, `[T, B, ...]` alone."""
-        carried = _carried.get() if _streaming else None
+        carried = self.carried()
         if carried is not None:
-            states, calls = carried
-            place = (self, calls[self])
-            calls[self] += 1
+            states, place = carried
             spikes, states[place] = self._run(x, 1, states.get(place))
             return spikes
         if self.steps is None:
@@ -211,9 +191,10 @@ class Neuron(nn.Module):
 
     def _run(self, x: Tensor, steps: int, state: State | None, keep: bool = True) -> tuple[Tensor, State]:
         x, steps = self._folded(x, steps)
-        if state is None and type(self).initial is not Neuron.initial:
+        values = self._shaped(x)
+        if state is None and not self.starts_at_zero:
             state = self._start(x, steps)
-        return engine.run(self, x, steps, state, self._shaped(x), keep, self._norm)
+        return engine.run(self, x, steps, state, values, keep, self._norm)
 
     def _folded(self, x: Tensor, steps: int | None) -> tuple[Tensor, int]:
         """x as `[T*B, ...]` and T; without `steps` x comes as `[T, B, ...]`."""
@@ -245,11 +226,59 @@ class Neuron(nn.Module):
 
     def extra_repr(self) -> str:
         values = []
-        for name in self.params:
+        for name in (name for name in self.params if getattr(self, name) is not None):
             value = getattr(self, name)
             values.append(f"{name}={value.item():.4g}" if value.dim() == 0 else f"{name}=[{value.numel()} channels]")
         named = [f"{n}={getattr(self, n)!r}" for n in (*self.counts, *self.choices)]
         return ", ".join([*values, *named, f"surrogate={self.surrogate}"] + ([f"learnable={self.learnable}"] if self.learnable else []))
+
+
+class Integrator(Neuron):
+    """Base of the perfect integrators that networks are converted to: no leak, a first membrane that can be set.
+
+    The membrane, the first of the states, starts at `start` thresholds plus `potential`; the other states start at 0.
+    `start` is None where 0 was given: such a neuron hands no first state to its kernel.
+
+    potential: None, or an assigned tensor of the shape of one input without batch, in units of the membrane. It is a buffer.
+    """
+
+    threshold = Param(1.0, low=0, low_open=True, doc="membrane at which the neuron fires")
+    start = Param(0.0, unit="thresholds", doc="the membrane before the first step")
+    reset_gradient = Choice(("detached", "through"))
+    fires = Choice(("at_or_above", "above", "smooth"))
+    default_surrogate = "atan"
+
+    potential: Tensor | None
+
+    def __init__(self, **values: Any) -> None:
+        super().__init__(**values)
+        self.register_buffer("potential", None)
+        start = self.values()["start"]
+        if "start" not in self.learnable and not start.dim() and start == 0:
+            self.start = None
+
+    @property
+    def starts_at_zero(self) -> bool:
+        return self.start is None and self.potential is None and type(self).initial is Integrator.initial
+
+    def initial(self, x: Tensor) -> State:
+        """State before the first step, each `[B, ...]` like x. Raises ShapeError where `potential` has another shape than a sample."""
+        membrane, *others = super().initial(x)
+        if self.start is not None:
+            p = self._shaped(x)
+            membrane = membrane + p.start * p.threshold
+        if self.potential is not None:
+            if self.potential.shape != x.shape[1:]:
+                label = f"{type(self).__name__}.potential"
+                raise ShapeError(refusal(label, list(self.potential.shape), f"{list(x.shape[1:])}, the shape of one input without batch"))
+            membrane = membrane + self.potential.to(membrane.dtype)
+        return membrane, *others
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *rest: Any) -> None:
+        stored = state_dict.get(f"{prefix}potential")
+        if stored is not None and self.potential is None:
+            self.potential = torch.empty_like(stored, device=self.threshold.device)
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
 
 Neuron._collect()

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules import module as torch_module
 
+from spikeloom.core.temporal import Temporal
 from spikeloom.neurons import Neuron
-from spikeloom.nn.norms.base import AffineNorm, TemporalNorm, scale_and_shift, track
+from spikeloom.nn.norms.base import AffineNorm, scale_and_shift, track
 
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
@@ -57,7 +58,7 @@ def pairs(net: nn.Module) -> tuple[list[Pair], str]:
             continue
         norm, neuron = _affine(modules[node.target]), modules[follower.target]
         once = uses[id(modules[node.target])] == uses[id(neuron)] == 1
-        if norm is not None and once and isinstance(neuron, Neuron) and type(neuron).initial is Neuron.initial:
+        if norm is not None and once and isinstance(neuron, Neuron) and neuron.starts_at_zero:
             found.append(Pair(node.target, norm, neuron, tuple(modules[name] for name in _path(node.target, follower.target))))
     return found, ""
 
@@ -79,7 +80,7 @@ def fused(found: Sequence[Pair]) -> Iterator[None]:
 
 class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, Neuron | TemporalNorm) or super().is_leaf_module(m, module_qualified_name)
+        return isinstance(m, Temporal) or super().is_leaf_module(m, module_qualified_name)
 
 
 def _path(norm: str, neuron: str) -> list[str]:

@@ -9,43 +9,45 @@ import torch
 from torch import Tensor, nn
 
 from spikeloom.core.errors import ParameterError, ShapeError, SpikeloomError, refusal
-from spikeloom.core.params import Choice
-from spikeloom.neurons import Carried, Neuron, carrying
+from spikeloom.core.params import Choice, Count
+from spikeloom.core.temporal import Carried, Temporal, carrying
 from spikeloom.nn import encoders, fuse
 from spikeloom.nn.encoders import Encoder
 from spikeloom.nn.memory import packed_spikes
-from spikeloom.nn.norms.base import TemporalNorm
 
 
 class SNN(nn.Module):
     """A spiking network: `net` is any torch module whose batch axis carries time-major T*B.
 
     Args:
-        net: the network; its neurons and temporal norms learn T from here.
+        net: the network; its modules that unfold time learn T from here.
         steps: T.
-        encoder: `"direct"`, `"bernoulli"`, `"latency"`, an `Encoder`, or None for input `[T, B, ...]`.
+        encoder: `"direct"`, `"bernoulli"`, `"latency"`, `"rate"`, an `Encoder`, or None for input `[T, B, ...]`.
         memory: `"packed"` keeps spikes and their counts up to 15, which the layers after a neuron save for the backward pass, in 1, 2 or 4
             bits each instead of 32; the gradients are the same bit for bit. `"plain"` keeps them as they are.
         fusion: `"norms"` lets a neuron apply the norm before it in its own kernel where the network can be traced and no hook looks
             between them (same function, rounded differently); `"none"` keeps them apart.
+        prelude: steps that run before the T whose outputs are returned; for neurons that calibrate themselves first.
 
-    Call: x `[B, ...]` (with an encoder) or `[T, B, ...]` (without) gives the output of every step, `[T, B, classes]`.
+    Call: x `[B, ...]` (with an encoder) or `[prelude + T, B, ...]` (without) gives the output of every step, `[T, B, classes]`.
     """
 
     def __init__(
-        self, net: nn.Module, steps: int, encoder: Encoder | str | None = "direct", *, memory: str = "plain", fusion: str = "norms"
-    ) -> None:
+        self, net: nn.Module, steps: int, encoder: Encoder | str | None = "direct", *, memory: str = "plain", fusion: str = "norms",
+        prelude: int = 0,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.memory = Choice(("plain", "packed")).check("SNN.memory", memory)
         self.fusion = Choice(("norms", "none")).check("SNN.fusion", fusion)
         self._pairs: tuple[list[nn.Module], bool, list[fuse.Pair], str] | None = None
         self.net = net
         self.encoder = encoders.build(encoder)
+        self.prelude = Count(0, low=0, doc="steps before those whose outputs are returned").check("SNN.prelude", prelude)
         self.steps = steps
 
     @property
     def steps(self) -> int:
-        """T; assigning it tells every neuron and temporal norm."""
+        """T, the steps that are returned; assigning it tells every module that unfolds time."""
         return self._steps
 
     @steps.setter
@@ -57,15 +59,17 @@ class SNN(nn.Module):
 
     def _tell(self) -> None:
         for module in self.net.modules():
-            if isinstance(module, Neuron | TemporalNorm) and module.steps != self._steps:
-                module.steps = self._steps
+            if isinstance(module, Temporal) and module.steps != self.prelude + self._steps:
+                module.steps = self.prelude + self._steps
 
     def encode(self, x: Tensor) -> Tensor:
-        """The input of the network, folded: `[T*B, ...]`."""
+        """The input of the network, folded: `[(prelude + T)*B, ...]`."""
+        steps = self.prelude + self.steps
         if self.encoder is not None:
-            x = self.encoder(x, self.steps)
-        elif x.dim() < 2 or x.shape[0] != self.steps:
-            raise ShapeError(refusal("SNN input", list(x.shape), f"[T, B, ...] with T = {self.steps}", "or give SNN an encoder"))
+            x = self.encoder(x, steps)
+        elif x.dim() < 2 or x.shape[0] != steps:
+            allowed = f"[prelude + T, B, ...] with prelude + T = {steps}" if self.prelude else f"[T, B, ...] with T = {steps}"
+            raise ShapeError(refusal("SNN input", list(x.shape), allowed, "or give SNN an encoder"))
         return x.flatten(0, 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -77,7 +81,8 @@ class SNN(nn.Module):
         else:
             with packed_spikes() if self.memory == "packed" else nullcontext(), fuse.fused(self.pairs()[0]):
                 y = self.net(folded)
-        return y.unflatten(0, (self.steps, -1))
+        y = y.unflatten(0, (self.prelude + self.steps, -1))
+        return y[self.prelude :] if self.prelude else y
 
     def pairs(self) -> tuple[list[fuse.Pair], str]:
         """The norms that neurons apply in their own kernels, and why there are none where that is so."""
@@ -97,7 +102,8 @@ class SNN(nn.Module):
 class Stream:
     """One run of an SNN, step by step. Input `[B, ...]` is one step, as the network sees it (encoded); so is the output.
 
-    Feeding the T encoded steps gives bit-equal outputs to the sequence call, in evaluation mode.
+    Feeding the T encoded steps gives bit-equal outputs to the sequence call, in evaluation mode. It yields every step, those of a
+    prelude too.
     """
 
     def __init__(self, snn: SNN) -> None:
@@ -105,7 +111,7 @@ class Stream:
         self.states: Carried = {}
 
     def __call__(self, x: Tensor) -> Tensor:
-        temporal = [name for name, m in self.snn.net.named_modules() if isinstance(m, TemporalNorm) and m.training]
+        temporal = [name for name, m in self.snn.net.named_modules() if isinstance(m, Temporal) and m.needs_all_steps]
         if temporal:
             raise SpikeloomError(f"stream: {temporal[0]} takes its statistics over all steps while training; call snn.eval() first")
         with carrying(self.states), fuse.fused(self.snn.pairs()[0]):

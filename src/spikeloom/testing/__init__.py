@@ -32,6 +32,11 @@ contracts: list[tuple[str, Contract]] = [
 # (class, contract) -> why it cannot hold. An entry whose contract holds is an error, so the ledger cannot go stale.
 UNSUPPORTED: dict[tuple[str, str], str] = {
     ("PLIF", "charge conservation"): "the membrane always leaks: 1/tau = sigmoid(w) > 0 scales the drive",
+    ("SignedIF", "charge conservation"): "two thresholds share one membrane: a negative spike gives threshold / slope back",
+    ("TerIF", "charge conservation"): "negative spikes give charge back, below 0 and not below their threshold",
+    ("AugIF", "charge conservation"): "a spike takes away as many thresholds as its coefficient says, and a negative one gives them back",
+    ("SRPIF", "charge conservation"): "the membrane starts again after the prelude",
+    ("COSIF", "charge conservation"): "the membrane starts again after the prelude",
 }
 
 

@@ -66,7 +66,8 @@ def charge_conservation(neuron_class: type[Neuron], options: Mapping[str, Any]) 
             seen, state = neuron.trace(x), neuron.run(x)[1]
             start = neuron.initial(x[0])
     fired = ((seen["membrane"] - seen["distance"]) * (seen["distance"] > 0)).sum(0)
-    for level in range(fired.shape[0]):
+    assert len(fired) <= len(state), f"{len(fired)} thresholds fire, and there are {len(state)} states"
+    for level in range(len(fired)):
         near(
             fired[level] + state[level] - start[level], x.sum(0), absolute=1e-9,
             what=f'sum x = sum threshold s + v[T] - v[0] at level {level + 1}, reset="subtract", decay 1',

@@ -48,9 +48,16 @@ def bad_shapes(neuron_class: type[Neuron], options: Mapping[str, Any]) -> None:
     _refused(neuron, {"x": torch.zeros(6, 2)}, ShapeError, label, "[6, 2]", "T = 4", "SNN")
     neuron.steps = None
     for name, param in neuron_class.params.items():
-        getattr(neuron, name).data = torch.full((3,), param.default)
+        held, wide = getattr(neuron, name), torch.full((3,), param.default)
+        if held is None:  # a default that is stored as nothing
+            setattr(neuron, name, wide)
+        else:
+            held.data = wide
         _refused(neuron, {"x": torch.zeros(4, 2, 5)}, ShapeError, f"{label}.{name}", "3 channels", "[8, 5]")
-        getattr(neuron, name).data = torch.tensor(param.default)
+        if held is None:
+            setattr(neuron, name, None)
+        else:
+            held.data = torch.tensor(param.default)
 
 
 def _outside(param: Param) -> Iterator[float]:
@@ -58,7 +65,7 @@ def _outside(param: Param) -> Iterator[float]:
     yield math.nan
     for bound, is_open, away in ((param.low, param.low_open, -1.0), (param.high, param.high_open, 1.0)):
         if math.isinf(bound):
-            yield bound
+            yield from [bound] if param.infinite == "refused" else []
         else:
             yield from [bound] if is_open else []
             yield from (bound + 0.0625 * away, bound + 100.0 * away, away * math.inf)

@@ -1,4 +1,4 @@
-"""Activations to train an ANN with that is to be converted, one file each."""
+"""Activations of ordinary networks that are trained to become spiking ones, one file each."""
 
 import sys
 

@@ -12,7 +12,7 @@ __all__ = ["Encoder", "build", "known", *known]
 
 
 def build(encoder: "Encoder | str | None") -> Encoder | None:
-    """`encoder` itself, or a new one by name (`"direct"`, `"bernoulli"`, `"latency"`); None or `"none"` for input with time."""
+    """`encoder` itself, or a new one by name (`"direct"`, `"bernoulli"`, `"latency"`, `"rate"`); None or `"none"` for input with time."""
     if encoder is None or encoder == "none":
         return None
     if isinstance(encoder, Encoder):

@@ -5,13 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from spikeloom.core.temporal import Temporal
 
 
-class TemporalNorm(nn.Module):
+class TemporalNorm(Temporal):
     """Base of the norms whose statistics or scales involve the time axis. Input and output are `[T*B, C, ...]`."""
 
-    steps: int | None = None
+    @property
+    def needs_all_steps(self) -> bool:
+        return self.training
 
 
 class AffineNorm(TemporalNorm):
