@@ -69,3 +69,7 @@ COS = Paper(
     "Hao, Zecheng and Ding, Jianhao and Bu, Tong and Huang, Tiejun and Yu, Zhaofei",
     "ICLR", 2023, "https://arxiv.org/abs/2302.10685",
 )
+OPI = Paper(
+    "bu2022opi", "Optimized Potential Initialization for Low-latency Spiking Neural Networks",
+    "Bu, Tong and Ding, Jianhao and Yu, Zhaofei and Huang, Tiejun", "AAAI", 2022, "https://arxiv.org/abs/2202.01440",
+)

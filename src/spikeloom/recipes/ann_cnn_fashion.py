@@ -7,7 +7,7 @@ def ann_cnn_fashion() -> Run:
     return Run(
         recipe="ann-cnn-fashion",
         title="CNN with ReLU on Fashion-MNIST, to convert",
-        paper=bibliography.MAPPING,
+        paper=bibliography.TERMAPPING,
         data=Data("fashion_mnist", augment=("flip", "crop:1")),
         network=Network("ann_cnn"),
         steps=1,

@@ -7,7 +7,7 @@ def ann_cnn_mnist() -> Run:
     return Run(
         recipe="ann-cnn-mnist",
         title="CNN with ReLU on MNIST, to convert",
-        paper=bibliography.MAPPING,
+        paper=bibliography.TERMAPPING,
         data=Data("mnist", augment=("crop:2",)),
         network=Network("ann_cnn"),
         steps=1,

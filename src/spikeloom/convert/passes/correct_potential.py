@@ -6,7 +6,8 @@ from spikeloom.convert.affine import along
 from spikeloom.convert.graph import ConversionError, Net
 from spikeloom.convert.passes.base import Pass
 from spikeloom.convert.simulate import Trial
-from spikeloom.neurons import IF, Neuron
+from spikeloom.neurons import Neuron
+from spikeloom.neurons.base import Integrator
 
 
 class CorrectPotential(Pass):
@@ -22,8 +23,8 @@ class CorrectPotential(Pass):
         wanted, touched = self.trial.activations(), []
 
         def correct(node: fx.Node, neuron: Neuron, current: Tensor, spikes: Tensor) -> Tensor | None:
-            if not isinstance(neuron, IF):
-                advice = "give corrections=('bias',) or neuron='IF'"
+            if not isinstance(neuron, Integrator):
+                advice = "give corrections=('bias',) or another neuron"
                 raise ConversionError(f"{node.name}: {type(neuron).__name__} has no initial potential per neuron; {advice}")
             unit = along(net.scales[node.name] / neuron.threshold, spikes.dim())
             lacking = (wanted[node.name] / unit - self.trial.rate(spikes) * along(neuron.threshold, spikes.dim())).mean(0)

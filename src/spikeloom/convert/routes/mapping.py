@@ -6,7 +6,7 @@ from spikeloom.core import bibliography
 
 def termapping() -> Route:
     """Neurons with a second, negative threshold that take back spikes sent too early."""
-    return Route("TerMapping, Yu et al. 2020", bibliography.MAPPING, "DataBased", neuron="TerIF", unit={})
+    return Route("TerMapping, Yu et al. 2020", bibliography.TERMAPPING, "DataBased", neuron="TerIF", unit={})
 
 
 def augmapping() -> Route:
