@@ -35,3 +35,36 @@ TET = Paper(
     "deng2022tet", "Temporal Efficient Training of Spiking Neural Network via Gradient Re-weighting",
     "Deng, Shikuang and Li, Yuhang and Zhang, Shanghang and Gu, Shi", "ICLR", 2022, "https://arxiv.org/abs/2202.11946",
 )
+CAO = Paper(
+    "cao2015tailoring", "Spiking Deep Convolutional Neural Networks for Energy-Efficient Object Recognition",
+    "Cao, Yongqiang and Chen, Yang and Khosla, Deepak",
+    "International Journal of Computer Vision 113:54-66", 2015, "https://doi.org/10.1007/s11263-014-0788-3",
+)
+RUECKAUER = Paper(
+    "rueckauer2017conversion", "Conversion of Continuous-Valued Deep Networks to Efficient Event-Driven Networks for Image Classification",
+    "Rueckauer, Bodo and Lungu, Iulia-Alexandra and Hu, Yuhuang and Pfeiffer, Michael and Liu, Shih-Chii",
+    "Frontiers in Neuroscience 11:682", 2017, "https://doi.org/10.3389/fnins.2017.00682",
+)
+SPIKING_YOLO = Paper(
+    "kim2020spikingyolo", "Spiking-YOLO: Spiking Neural Network for Energy-Efficient Object Detection",
+    "Kim, Seijoon and Park, Seongsik and Na, Byunggook and Yoon, Sungroh", "AAAI", 2020, "https://arxiv.org/abs/1903.06530",
+)
+QCFS = Paper(
+    "bu2022qcfs", "Optimal ANN-SNN Conversion for High-accuracy and Ultra-low-latency Spiking Neural Networks",
+    "Bu, Tong and Fang, Wei and Ding, Jianhao and Dai, PengLin and Yu, Zhaofei and Huang, Tiejun",
+    "ICLR", 2022, "https://arxiv.org/abs/2303.04347",
+)
+DIEHL = Paper(
+    "diehl2015fast", "Fast-Classifying, High-Accuracy Spiking Deep Networks Through Weight and Threshold Balancing",
+    "Diehl, Peter U. and Neil, Daniel and Binas, Jonathan and Cook, Matthew and Liu, Shih-Chii and Pfeiffer, Michael",
+    "IJCNN", 2015, "https://doi.org/10.1109/IJCNN.2015.7280696",
+)
+SPIKE_NORM = Paper(
+    "sengupta2019going", "Going Deeper in Spiking Neural Networks: VGG and Residual Architectures",
+    "Sengupta, Abhronil and Ye, Yuting and Wang, Robert and Liu, Chiao and Roy, Kaushik",
+    "Frontiers in Neuroscience 13:95", 2019, "https://doi.org/10.3389/fnins.2019.00095",
+)
+CALIBRATION = Paper(
+    "li2021calibration", "A Free Lunch From ANN: Towards Efficient, Accurate Spiking Neural Networks Calibration",
+    "Li, Yuhang and Deng, Shikuang and Dong, Xin and Gong, Ruihao and Gu, Shi", "ICML", 2021, "https://arxiv.org/abs/2106.06984",
+)
