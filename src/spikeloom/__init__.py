@@ -16,8 +16,9 @@ from spikeloom.nn.snn import SNN, Stream
 
 __version__ = "0.1.0"
 __all__ = [
-    "IF", "LIF", "MLF", "PLIF", "SNN", "Neuron", "SpikeloomError", "Stream", "activations", "blocks", "encoders", "explain", "fold_norms",
-    "losses", "models", "neurons", "norms", "recipes", "surrogates", "tune_allocator",
+    "IF", "LIF", "MLF", "PLIF", "SNN", "ConversionError", "Converted", "Neuron", "SpikeloomError", "Stream", "activations", "blocks",
+    "convert", "encoders", "explain", "fold_norms", "losses", "models", "neurons", "norms", "recipes", "surrogates", "tailor",
+    "tune_allocator",
 ]  # fmt: skip
 
 

@@ -70,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     convert.add_argument("--input", help="current, poisson or rate (default: the method's)")
     convert.add_argument("--weights", type=Path, help=".safetensors or .npz")
     convert.add_argument("--target", type=_share, help="share of the ANN's accuracy to reach, such as 0.99 or 99%%")
-    convert.add_argument("--pixels", help="what the network takes: raw (in [0, 1]) or standardised (default: as it was trained; files: raw)")
+    convert.add_argument("--pixels", help="what the network takes, raw (in [0, 1]) or standardised (default: as trained; files: raw)")
     convert.add_argument("--calibration", type=int, default=1024, help="number of training images to calibrate on")
     convert.add_argument("--seed", type=int, default=0)
     convert.add_argument("--data-dir")

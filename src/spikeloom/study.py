@@ -133,8 +133,8 @@ def answer(found: Mapping[str, Any]) -> dict[str, Any]:
         "method", "model", "input", "ann_accuracy", "target", "steps_to_target", "ledger", "synops", "energy_uJ", "early_exit",
         "seconds_to_convert",
     )  # fmt: skip
-    more = {"steps": found["steps"], "accuracy": found["accuracy_by_step"], "layers": found["layers"], "ann_energy_uJ": found["ann_energy_uJ"]}
-    return {**{key: conversion[key] for key in keys}, **more, "seed": found["seed"], "seconds": found["seconds"]}
+    own = {key: found[key] for key in ("steps", "layers", "ann_energy_uJ", "seed", "seconds")}
+    return {**{key: conversion[key] for key in keys}, "accuracy": found["accuracy_by_step"], **own}
 
 
 class _Prepare:

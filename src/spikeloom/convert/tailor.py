@@ -1,4 +1,4 @@
-"""The rules that a network must keep before it is trained, so that the early conversions lose nothing: checked, and rewritten where they can be."""
+"""The rules that a network must keep before it is trained for the early conversions: checked, and rewritten where they can be."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Break:
 
 @dataclass(frozen=True)
 class Tailored:
-    """What `tailor` found, and the network rewritten: an ordinary module in the mode of the given one, with its weights where they survive."""
+    """What `tailor` found, and the network rewritten: an ordinary module, in the mode of the given one, its weights where they survive."""
 
     breaks: list[Break]
     model: nn.Module

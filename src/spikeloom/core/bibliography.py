@@ -72,4 +72,17 @@ COS = Paper(
 OPI = Paper(
     "bu2022opi", "Optimized Potential Initialization for Low-latency Spiking Neural Networks",
     "Bu, Tong and Ding, Jianhao and Yu, Zhaofei and Huang, Tiejun", "AAAI", 2022, "https://arxiv.org/abs/2202.01440",
+DIEHL = Paper(
+    "diehl2015fast", "Fast-Classifying, High-Accuracy Spiking Deep Networks Through Weight and Threshold Balancing",
+    "Diehl, Peter U. and Neil, Daniel and Binas, Jonathan and Cook, Matthew and Liu, Shih-Chii and Pfeiffer, Michael",
+    "IJCNN", 2015, "https://doi.org/10.1109/IJCNN.2015.7280696",
+)
+SPIKE_NORM = Paper(
+    "sengupta2019going", "Going Deeper in Spiking Neural Networks: VGG and Residual Architectures",
+    "Sengupta, Abhronil and Ye, Yuting and Wang, Robert and Liu, Chiao and Roy, Kaushik",
+    "Frontiers in Neuroscience 13:95", 2019, "https://doi.org/10.3389/fnins.2019.00095",
+)
+CALIBRATION = Paper(
+    "li2021calibration", "A Free Lunch From ANN: Towards Efficient, Accurate Spiking Neural Networks Calibration",
+    "Li, Yuhang and Deng, Shikuang and Dong, Xin and Gong, Ruihao and Gu, Shi", "ICML", 2021, "https://arxiv.org/abs/2106.06984",
 )

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from spikeloom.convert.graph import Batches, Net
+from spikeloom.convert.upstream import sources
 from spikeloom.convert.vocabulary import cap
 from spikeloom.core.paper import Paper
 from spikeloom.neurons import Neuron
@@ -35,10 +36,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Normaliser:
-    """A rule. Its fields are its options.
-
-    per: `"layer"`, one scale for a layer, or `"channel"`, one for each.
-    """
+    """A rule. Its fields are its options; those named `per` are `"layer"`, one scale for a layer, or `"channel"`, one for each."""
 
     paper: ClassVar[Paper | None] = None
 
@@ -54,7 +52,8 @@ class Normaliser:
             if isinstance(module, QCFS):
                 scale = module.scale.detach().clone()
             elif node.meta.get("pool"):
-                scale = final[_source(case.net, node)].clone()
+                before = [final[source.name] for source in sources(case.net, node) if source.name in final]
+                scale = before[0].clone() if len(before) == 1 else _largest(before, case.net.sample)
             else:
                 scale = found[node.name].to(case.net.sample)
                 scale = torch.where(scale > 0, scale, 1.0).minimum(cap(module).to(scale))
@@ -66,10 +65,6 @@ class Normaliser:
         return dataclasses.asdict(self)
 
 
-def _source(net: Net, node: Any) -> str:
-    """Name of the activation before the pool that `node` stands behind."""
-    names = {n.name for n, _ in net.activations()}
-    while True:
-        node = node.args[0]
-        if node.name in names:
-            return node.name
+def _largest(scales: list[Tensor], sample: Tensor) -> Tensor:
+    """One scale for what several layers give, or the input: the largest of theirs, or 1."""
+    return torch.stack([scale.amax() for scale in scales]).amax() if scales else sample.new_ones(())

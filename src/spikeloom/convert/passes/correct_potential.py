@@ -11,7 +11,7 @@ from spikeloom.neurons.base import Integrator
 
 
 class CorrectPotential(Pass):
-    """Each neuron's initial potential gets T times what its mean rate lacks of the ANN's mean activation, layer by layer (Li et al. 2021)."""
+    """Each neuron's initial potential gets T times what its mean rate lacks of the ANN's mean activation (Li et al. 2021)."""
 
     requires = frozenset({"spiking"})
     function = "changed"

@@ -76,7 +76,8 @@ class Route:
 
     def options(self) -> dict[str, Any]:
         """Every option with its present value."""
-        own = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in ("title", "paper", "scale", "unit", "rules")}
+        told = {f.name for f in dataclasses.fields(self)} - {"title", "paper", "scale", "unit", "rules"}
+        own = {name: getattr(self, name) for name in told}
         cls = neurons.known[self.neuron]
         unit = {name: p.default for table in (cls.params, cls.choices, cls.counts) for name, p in table.items()}  # type: ignore[attr-defined]
         for taken in ("threshold", "prelude", "reset_gradient"):
