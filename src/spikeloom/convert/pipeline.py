@@ -94,7 +94,7 @@ def _before(route: Route) -> Iterator[Pass]:
         yield passes.PoolNeurons()
     if route.readout == "spikes":
         yield passes.SpikeReadout()
-    if route.negative == "dropped":
+    if route.leaky == "dropped":
         yield passes.DropNegative()
 
 

@@ -72,6 +72,7 @@ COS = Paper(
 OPI = Paper(
     "bu2022opi", "Optimized Potential Initialization for Low-latency Spiking Neural Networks",
     "Bu, Tong and Ding, Jianhao and Yu, Zhaofei and Huang, Tiejun", "AAAI", 2022, "https://arxiv.org/abs/2202.01440",
+)
 DIEHL = Paper(
     "diehl2015fast", "Fast-Classifying, High-Accuracy Spiking Deep Networks Through Weight and Threshold Balancing",
     "Diehl, Peter U. and Neil, Daniel and Binas, Jonathan and Cook, Matthew and Liu, Shih-Chii and Pfeiffer, Michael",

@@ -18,6 +18,8 @@ class GatePools(Pass):
             if not isinstance(pool, nn.MaxPool2d):
                 raise ConversionError(f"{node.name} (layer {node.target!r}): only 2-d max pools have a gate; give pools='average'")
             options = {"padding": pool.padding, "dilation": pool.dilation, "ceil_mode": pool.ceil_mode}
-            net.replace(node, SpikingMaxPool2d(pool.kernel_size, pool.stride, **options))
+            gate = SpikingMaxPool2d(pool.kernel_size, pool.stride, **options)
+            gate.steps = 1  # until an SNN sets it
+            net.replace(node, gate)
             touched.append(node.name)
         return touched, None

@@ -23,7 +23,7 @@ INPUTS = {"current": "Direct", "poisson": "Bernoulli", "rate": "Rate"}
 ALLOWED = {
     "pools": ("average", "gate"),
     "pool_neurons": ("none", "own"),
-    "negative": ("signed", "dropped"),
+    "leaky": ("signed", "dropped"),
     "readout": ("membrane", "spikes"),
     "input": tuple(INPUTS),
 }
@@ -35,7 +35,7 @@ class Route:
 
     normaliser, scale: the rule for the scales and its options. neuron, unit: the neuron and its options.
     pools: what becomes of max pools. pool_neurons: whether average pools have neurons of their own.
-    negative: whether a leaky activation becomes a signed neuron or loses what is below 0. readout: whether the last layer's currents are
+    leaky: whether a leaky activation becomes a signed neuron or loses what is below 0. readout: whether the last layer's currents are
     averaged (its membrane), or neurons put there and their spikes counted. input: an analog current, Poisson spikes, or a
     deterministic rate. prelude: steps before the answer counts. corrections: of `"bias"` and `"potential"`, made on calibration inputs.
     rules: what `tailor` checks for this route.
@@ -49,7 +49,7 @@ class Route:
     unit: Mapping[str, Any] = field(default_factory=lambda: {"reset": "subtract"})
     pools: str = "gate"
     pool_neurons: str = "none"
-    negative: str = "signed"
+    leaky: str = "signed"
     readout: str = "membrane"
     input: str = "current"
     prelude: int = 0
@@ -67,7 +67,7 @@ class Route:
     def make(self, activation: nn.Module, threshold: Tensor) -> Neuron:
         """The neuron in place of `activation`."""
         below, start = slope(activation), {k: v for k, v in self.unit.items() if k == "start"}
-        if below and self.negative == "signed":
+        if below and self.leaky == "signed":
             neuron: Neuron = neurons.known["SignedIF"](threshold=threshold.tolist(), slope=below, **start)
         else:
             more = {"prelude": self.prelude} if self.prelude else {}
@@ -78,11 +78,15 @@ class Route:
         """Every option with its present value."""
         told = {f.name for f in dataclasses.fields(self)} - {"title", "paper", "scale", "unit", "rules"}
         own = {name: getattr(self, name) for name in told}
+        return {**own, **self.rule().options(), **self.units()}
+
+    def units(self) -> dict[str, Any]:
+        """The options of its neuron with their present values."""
         cls = neurons.known[self.neuron]
         unit = {name: p.default for table in (cls.params, cls.choices, cls.counts) for name, p in table.items()}  # type: ignore[attr-defined]
         for taken in ("threshold", "prelude", "reset_gradient"):
             unit.pop(taken, None)
-        return {**own, **self.rule().options(), **unit, **self.unit}
+        return {**unit, **self.unit}
 
     def override(self, method: str, changes: Mapping[str, Any]) -> Route:
         """The route with options replaced. Raises ParameterError for an unknown option or a value that is not allowed."""
@@ -100,8 +104,9 @@ class Route:
                 route = dataclasses.replace(route, normaliser=value, scale={})
             elif name in {f.name for f in dataclasses.fields(route)}:
                 route = dataclasses.replace(route, **{name: value})
-            elif name in route.rule().options():
-                route = dataclasses.replace(route, scale={**route.scale, name: value})
-            else:
-                route = dataclasses.replace(route, unit={**route.unit, name: value})
+            else:  # MMSE and the neurons both have a `start`
+                if name in route.rule().options():
+                    route = dataclasses.replace(route, scale={**route.scale, name: value})
+                if name in route.units():
+                    route = dataclasses.replace(route, unit={**route.unit, name: value})
         return route
