@@ -27,12 +27,20 @@ _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 @torch.no_grad()
 def operations(snn: SNN, batch: Tensor) -> list[dict[str, Any]]:
     """One row per layer with weights, averaged over the batch (as `snn` takes it): `macs` of one dense pass per image,
-    `acs` and `analog_macs` per image over all steps, those of a prelude too."""
+    `acs` and `analog_macs` per image over all T steps (and the prelude's)."""
+    return [
+        {**row, "acs": float(row["acs"].sum()), "analog_macs": float(row["analog_macs"].sum())} for row in operations_by_step(snn, batch)
+    ]
+
+
+@torch.no_grad()
+def operations_by_step(snn: SNN, batch: Tensor) -> list[dict[str, Any]]:
+    """The same with `acs` and `analog_macs` as tensors `[T]`, one number for each step (a prelude's belong to the first)."""
     rows: dict[str, dict[str, Any]] = {}
 
     def watch(name: str) -> Any:
         def hook(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            rows[name] = {"name": name, **_count(layer, inputs[0], output, snn.prelude + snn.steps)}
+            rows[name] = {"name": name, **_count(layer, inputs[0], output, snn.steps + snn.prelude, snn.prelude)}
 
         return hook
 
