@@ -181,14 +181,16 @@ def conversion() -> dict[str, Any]:
     return converted()
 
 
+@pytest.fixture
+def conversions() -> list[dict[str, Any]]:
+    """T = 64, T = 128 from a better ANN by another method, and a trained network of T = 4."""
+    other = converted(128, method="rate-max", ann_accuracy=0.99, target=None, steps_to_target=None)
+    return [{**record, "samples": []} for record in (converted(), other, build())]
+
+
 @pytest.fixture(scope="session")
 def converted_page() -> str:
     return report.page(converted())
-
-
-@pytest.fixture(scope="session")
-def mixed() -> str:
-    return report.comparison([converted(), converted(128, 9, 4, method="rate-max", ann_accuracy=0.99), build()])
 
 
 @pytest.fixture(scope="session")

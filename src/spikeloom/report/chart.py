@@ -55,6 +55,7 @@ STYLE = {
     "legend.handlelength": 1.8,
     "legend.columnspacing": 1.4,
 }
+ANN = {"color": LIGHT["muted"], "linestyle": (0, (5, 1.8)), "linewidth": 1.5}  # the line at an ANN's value
 _TOKENS = {colour: token for token, colour in LIGHT.items()}
 # a horizontal line, which most marks of a raster are
 _LEVEL = re.compile(r"M ?(\S+) (\S+) ?L ?(\S+) \2(?= ?(?:M|$))")

@@ -10,13 +10,12 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from spikeloom.report.chart import LINEAR, chart, legend, log_axis, percent_axis, steps_axis
+from spikeloom.report.chart import ANN, LINEAR, chart, legend, log_axis, percent_axis, steps_axis
 from spikeloom.report.learning import known
 from spikeloom.report.markup import UNKNOWN, charts, details, energy, esc, note, percent, section, short, table, tiles
 from spikeloom.report.record import number, series
 from spikeloom.report.style import LIGHT, SERIES
 
-ANN = {"color": LIGHT["muted"], "linestyle": (0, (5, 1.8)), "linewidth": 1.5}
 GOAL = {"color": SERIES[2], "linestyle": (0, (1.3, 1.3)), "linewidth": 1.7}
 RING = {"ms": 10, "mfc": "none", "mec": LIGHT["ink"], "mew": 1.4, "zorder": 5, "linestyle": ""}
 
@@ -132,7 +131,8 @@ def _cost(name: str, values: list[float], dense: float | None, made: dict[str, A
         steps_axis(axes, len(values), "time steps used, t")
         if len(values) > LINEAR and known(drawn):
             log_axis(axes.yaxis)
-        axes.yaxis.set_major_formatter(lambda value, _: _tick(value))
+        if write is short:
+            axes.yaxis.set_major_formatter(lambda value, _: _tick(value))
         axes.set_ylabel(unit)
         legend(axes, 2)
 
