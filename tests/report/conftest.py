@@ -119,6 +119,38 @@ def build(
     }  # fmt: skip
 
 
+def converted(steps: int = 64, depth: int = 5, seed: int = 3, **changes: Any) -> dict[str, Any]:
+    """A complete record of a conversion.
+
+    Accuracy rises by 1.5 points per step to 98%, the ANN's is 98.5%; 99% of that (97.515%) is reached at t = 32.
+    `changes` replace fields of the conversion object.
+    """
+    record = build(levels=1, steps=steps, depth=depth, epochs=1, seed=seed)
+    nodes = [layer["name"] for layer in record["layers"]]
+    for place, layer in enumerate(record["layers"]):
+        layer |= {"scale": 1.5 + place / 2, "relative_error": [(0.5 + place / 10) / t for t in range(1, steps + 1)], "dormant": None}
+    record["accuracy"] = {"last": None, "best": None, "validated": None, "test": 0.98}
+    record |= {"recipe": "diehl2015-data", "title": "A converted convolutional network", "overrides": {}, "epochs": [], "claim": None}
+    record["paper"] = {**PAPER, "key": "diehl2015", "authors": "Diehl, Peter U. and Neil, Daniel and Binas, Jonathan", "year": 2015}
+    record["accuracy_by_step"] = [0.5 + 0.015 * t if t < 32 else 0.98 for t in range(1, steps + 1)]
+    share = [t / steps for t in range(1, steps + 1)]
+    record["conversion"] = {
+        "method": "diehl2015-data", "input": "poisson", "model": "diehl2015-cnn", "options": {"percentile": 99.9, "reset": "subtract"},
+        "ann_accuracy": 0.985, "target": 0.99, "steps_to_target": 32 if steps >= 32 else None,
+        "ledger": [
+            {"pass": "fold_norms", "nodes": ["stem.conv", "head"], "scale": None, "error": 0.0},
+            {"pass": "normalise", "nodes": nodes, "scale": {nodes[0]: 1.5, nodes[1]: [0.25, 3.75, 2.0]}, "error": 1.25e-6},
+            {"pass": "spike", "nodes": nodes[:1], "scale": None, "error": None},
+        ],
+        "synops": [record["synops_per_image"] * part for part in share], "energy_uJ": [record["energy_uJ"] * part for part in share],
+        "early_exit": [
+            {"confidence": 0.9, "accuracy": 0.97, "mean_steps": 11.25}, {"confidence": 0.99, "accuracy": 0.978, "mean_steps": 20.5},
+        ],
+        **changes,
+    }  # fmt: skip
+    return record
+
+
 def comparable() -> list[dict[str, Any]]:
     """Three levels, two levels, and a shallower single-level run that is expected to fail."""
     return [
@@ -142,6 +174,23 @@ def runs() -> list[dict[str, Any]]:
 def bare() -> dict[str, Any]:
     """The least that is a record."""
     return {"schema": 1, "recipe": "bare", "params": 12, "steps": 1, "accuracy": {}}
+
+
+@pytest.fixture
+def conversion() -> dict[str, Any]:
+    return converted()
+
+
+@pytest.fixture
+def conversions() -> list[dict[str, Any]]:
+    """T = 64, T = 128 from a better ANN by another method, and a trained network of T = 4."""
+    other = converted(128, method="rate-max", ann_accuracy=0.99, target=None, steps_to_target=None)
+    return [{**record, "samples": []} for record in (converted(), other, build())]
+
+
+@pytest.fixture(scope="session")
+def converted_page() -> str:
+    return report.page(converted())
 
 
 @pytest.fixture(scope="session")

@@ -39,7 +39,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     driver.quit()
 
 
-@pytest.fixture(scope="module", params=["page", "comparison"])
+@pytest.fixture(scope="module", params=["page", "comparison", "converted_page"])
 def address(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
     file = tmp_path_factory.mktemp("pages") / "report.html"
     file.write_text(request.getfixturevalue(request.param), encoding="utf-8")

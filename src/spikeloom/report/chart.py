@@ -10,12 +10,14 @@ from xml.etree import ElementTree
 
 import matplotlib.style
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator, PercentFormatter
 
 from spikeloom.report.markup import elide, esc
 from spikeloom.report.style import LIGHT
 
+LINEAR = 16  # most time steps on a linear axis
 WIDTH = 440  # CSS pixels at scale 1: two charts fit a desk screen, one a phone
 STYLE = {
     "svg.fonttype": "none",
@@ -53,6 +55,7 @@ STYLE = {
     "legend.handlelength": 1.8,
     "legend.columnspacing": 1.4,
 }
+ANN = {"color": LIGHT["muted"], "linestyle": (0, (5, 1.8)), "linewidth": 1.5}  # the line at an ANN's value
 _TOKENS = {colour: token for token, colour in LIGHT.items()}
 # a horizontal line, which most marks of a raster are
 _LEVEL = re.compile(r"M ?(\S+) (\S+) ?L ?(\S+) \2(?= ?(?:M|$))")
@@ -114,6 +117,27 @@ def whole_steps(axes: Axes, label: str) -> None:
     """Whole-numbered x axis with few ticks."""
     axes.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True, min_n_ticks=1))
     axes.set_xlabel(label)
+
+
+def steps_axis(axes: Axes, steps: int, label: str, linear: int = LINEAR) -> None:
+    """X axis of time steps 1 ... `steps`: whole numbers, or powers of 2 on a logarithmic axis above `linear` steps."""
+    if steps <= linear:
+        return whole_steps(axes, label)
+    axes.set_xscale("log", base=2)
+    powers = [2**k for k in range(steps.bit_length())]
+    axes.xaxis.set_major_locator(FixedLocator(powers[:: 1 + (len(powers) - 1) // 10]))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.set_xlabel(label)
+
+
+def log_axis(axis: Axis) -> None:
+    """Logarithmic, its ticks written as plain numbers."""
+    axis.axes.set(**{f"{axis.axis_name}scale": "log"})
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1,) if high > 300 * low else (1, 2, 5)))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
 def percent_axis(axes: Axes, which: str = "y") -> None:

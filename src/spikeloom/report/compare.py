@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from spikeloom.core.errors import RecordError
-from spikeloom.report.markup import count, document, duration, energy, esc, note, percent, plain, section, short
+from spikeloom.report.markup import UNKNOWN, count, document, duration, energy, esc, note, percent, plain, section, short
 from spikeloom.report.overlay import badge, overlays
 from spikeloom.report.page import sections, summary
 from spikeloom.report.record import ADVICE, check, mean_rate, number, put
@@ -27,6 +27,13 @@ COLUMNS = (
     ("with ReLU", "ann_energy_uJ", energy),
     ("time", "seconds", duration),
 )
+AT = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+CONVERTED = (
+    ("method", "method", lambda value: value or UNKNOWN),
+    ("ANN", "ann_accuracy", percent),
+    *((f"t = {t}", f"accuracy_at_{t}", percent) for t in AT),
+    ("to target", "steps_to_target", count),
+)
 SORT = """
 for (const button of document.querySelectorAll("th button")) button.onclick = () => {
   const head = button.parentNode, body = head.closest("table").tBodies[0], column = head.cellIndex;
@@ -44,8 +51,10 @@ def compare_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """One flat row of JSON values per run, for a table or a file; None where a record does not say.
 
     `last`, `best`, `validated` and `test` are accuracies (fractions of the test set); energies µJ per image; `seconds` the whole run.
+    With a conversion among them, all rows also have `method`, `ann_accuracy`, `steps_to_target`, and `accuracy_at_1`, `_2`, `_4`, ...,
+    those of `AT` that the longest run reaches.
     """
-    rows = []
+    rows: list[dict[str, Any]] = []
     for i, record in enumerate(records):
         check(record, f"records[{i}]")
         measured = {which: number(record["accuracy"].get(which)) for which in ACCURACIES}
@@ -54,7 +63,16 @@ def compare_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
             "recipe": record["recipe"], "overrides": record.get("overrides") or {}, "params": record["params"], "steps": record["steps"],
             **measured, **costs, "mean_rate": mean_rate(record), "seconds": number(record.get("seconds")), "failure": record.get("failure"),
         })  # fmt: skip
+    if any(record.get("conversion") for record in records):
+        longest = max(record["steps"] for record in records)
+        rows = [row | _converted(record, longest) for row, record in zip(rows, records, strict=True)]
     return rows
+
+
+def _converted(record: dict[str, Any], longest: int) -> dict[str, Any]:
+    made, by_step = record.get("conversion") or {}, record.get("accuracy_by_step") or []
+    after = {f"accuracy_at_{t}": number(by_step[t - 1]) if t <= len(by_step) else None for t in AT if t <= longest}
+    return {"method": made.get("method"), "ann_accuracy": made.get("ann_accuracy"), **after, "steps_to_target": made.get("steps_to_target")}
 
 
 def comparison(records: list[dict[str, Any]]) -> str:
@@ -70,10 +88,13 @@ def comparison(records: list[dict[str, Any]]) -> str:
     own = "".join(f'<a href="#run-{i}" aria-label="Run {esc(label)}">{badge(i)}</a>' for i, label in enumerate(labels, 1))
     links = f'<a href="#table">Results</a><a href="#charts">Side by side</a><a href="#differences">What differs</a><span>Runs {own}</span>'
     head = f'<header><p class="kicker">spikeloom · comparison</p><h1>{esc(title)}</h1><nav aria-label="Contents">{links}</nav></header>'
-    table = section("table", "Results", _table(rows, labels), intro=(
-        "Our own measurements on the test set. Quote the validated column: last is where training ended, best is picked on the test set "
-        "and so optimistic, saved is the stored weights evaluated again."
-    ))  # fmt: skip
+    intro = "Our own measurements on the test set."
+    if not all(record.get("conversion") for record in records):
+        intro += " Quote the validated column: last is where training ended, best is picked on the test set and so optimistic, "
+        intro += "saved is the stored weights evaluated again."
+    if any(record.get("conversion") for record in records):
+        intro += " t = 1, 2, ...: accuracy of the first t steps; to target: the fewest steps that reach a conversion's target."
+    table = section("table", "Results", _table(rows, labels), intro=intro)
     runs = "".join(_run(record, i, label) for i, (record, label) in enumerate(zip(records, labels, strict=True), 1))
     foot = "<footer>Made from run records by <code>spikeloom compare</code>. This page needs no network.</footer>"
     return document(title, head + table + overlays(records, rows, labels) + _differences(records, labels) + runs + foot, SORT)
@@ -87,19 +108,32 @@ def write_comparison(records: list[dict[str, Any]], folder: Path | str) -> Path:
 
 
 def names(records: list[dict[str, Any]]) -> list[str]:
-    """A short label per run: the recipe and its overrides, with a number where two would be the same."""
+    """A short label per run: the recipe (or model, method and input of a conversion) and its overrides, numbered where two are the same."""
     changes = [[f"{key}={plain(value)}" for key, value in (record.get("overrides") or {}).items()] for record in records]
-    short_names = [" ".join([record["recipe"], *changed]) for record, changed in zip(records, changes, strict=True)]
+    short_names = [" ".join([_base(record), *changed]) for record, changed in zip(records, changes, strict=True)]
     return [f"{name} ({short_names[: i + 1].count(name)})" if short_names.count(name) > 1 else name for i, name in enumerate(short_names)]
 
 
+def _base(record: dict[str, Any]) -> str:
+    made = record.get("conversion")
+    return " ".join(made[key] for key in ("model", "method", "input")) if made else record["recipe"]
+
+
+def _columns(rows: list[dict[str, Any]]) -> list[tuple[str, str, Any]]:
+    """The columns of the table; with a conversion among the runs its own come first, and those that no run knows are dropped."""
+    if not any(row.get("method") for row in rows):
+        return list(COLUMNS)
+    return [shown for shown in (*CONVERTED, *COLUMNS) if any(row.get(shown[1]) is not None for row in rows)]
+
+
 def _table(rows: list[dict[str, Any]], labels: list[str]) -> str:
-    heads = "".join(f'<th scope="col" class="number"><button>{esc(head)}</button></th>' for head, _, _ in COLUMNS)
+    columns = _columns(rows)
+    heads = "".join(f'<th scope="col" class="number"><button>{esc(head)}</button></th>' for head, _, _ in columns)
     body = "".join(
         f'<tr><th scope="row" data-value="{esc(label)}"><a href="#run-{i}">{badge(i)}{esc(label)}</a>'
         + ('<br><span class="wrong">expected to fail</span>' if row["failure"] else "")
         + "</th>"
-        + "".join(_cell(row[key], write) for _, key, write in COLUMNS)
+        + "".join(_cell(row[key], write) for _, key, write in columns)
         + "</tr>"
         for i, (row, label) in enumerate(zip(rows, labels, strict=True), 1)
     )
@@ -129,7 +163,9 @@ def _flat(record: dict[str, Any]) -> dict[str, Any]:
     named = {key: record[key] for key in ("recipe", "neuron", "encoder", "augment", "steps", "params", "seed") if key in record}
     for group in ("overrides", "network", "data", "training", "versions", "machine"):
         named |= {f"{group}.{key}": value for key, value in (record.get(group) or {}).items()}
-    return named
+    made = record.get("conversion") or {}
+    named |= {f"conversion.{key}": made[key] for key in ("method", "input", "model", "target") if key in made}
+    return named | {f"conversion.options.{key}": value for key, value in (made.get("options") or {}).items()}
 
 
 def _run(record: dict[str, Any], index: int, label: str) -> str:

@@ -8,10 +8,10 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from spikeloom.report.chart import chart, percent_axis, spread, whole_steps
+from spikeloom.report.chart import ANN, LINEAR, chart, percent_axis, spread, steps_axis, whole_steps
 from spikeloom.report.learning import curve, known
 from spikeloom.report.markup import charts, energy, esc, note, percent, section
-from spikeloom.report.record import column, number
+from spikeloom.report.record import column, number, series
 from spikeloom.report.style import LIGHT, SERIES
 
 DASHES = ("-", (0, (5, 1.8)), (0, (1.3, 1.3)), (0, (6, 1.5, 1.3, 1.5)))
@@ -59,9 +59,10 @@ def _mark_ends(axes: Axes, ends: list[tuple[int, float, float]]) -> None:
 
 
 def _bars(rows: list[dict[str, Any]]) -> str:
-    which = next((name for name in ("validated", "test", "last") if known(column(rows, name))), None)
-    if which is None:
+    ways = [name for name in ("validated", "test", "last") if known(column(rows, name))]
+    if not ways:
         return ""
+    which = next((name for name in ways if all(map(math.isfinite, column(rows, name)))), ways[0])
     accuracy, spent, dense = (column(rows, key) for key in (which, "energy_uJ", "ann_energy_uJ"))
 
     def draw(figure: Figure) -> None:
@@ -118,20 +119,27 @@ def _epochs(records: list[dict[str, Any]], key: str, name: str, title: str) -> s
 
 
 def _steps(records: list[dict[str, Any]]) -> str:
-    runs = [(i, column([{"a": a} for a in record.get("accuracy_by_step") or []], "a")) for i, record in enumerate(records, 1)]
+    runs = [(i, series(record.get("accuracy_by_step"))) for i, record in enumerate(records, 1)]
     runs = [(i, values) for i, values in runs if known(values)]
     if not runs:
         return ""
+    anns = sorted({record["conversion"]["ann_accuracy"] for record in records if record.get("conversion")})
+    longest = max(len(values) for _, values in runs)
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
         for i, values in runs:
             axes.plot(range(1, len(values) + 1), values, marker="o" if len(values) <= 20 else "", **look(i))
-        whole_steps(axes, "time steps used, t")
+        for value in anns:
+            axes.axhline(value, zorder=1, **{**ANN, "linewidth": 1})
+        steps_axis(axes, longest, "time steps used, t", longest if not anns else LINEAR)
         percent_axis(axes)
         _mark_ends(axes, [(i, len(values), values[-1]) for i, values in runs if math.isfinite(values[-1])])
 
-    return chart("accuracy-steps", "Test accuracy from the first t time steps. How soon each run could stop.", draw)
+    text = "Test accuracy from the first t time steps. How soon each run could stop."
+    if anns:
+        text += f" Dashed grey: the ANN{'s' * (len(anns) > 1)} before conversion, {', '.join(map(percent, anns))}."
+    return chart("accuracy-steps", text, draw)
 
 
 def _rates(records: list[dict[str, Any]]) -> str:

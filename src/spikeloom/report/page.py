@@ -8,8 +8,11 @@ from typing import Any
 
 from spikeloom.core.paper import Paper
 from spikeloom.report.activity import activity
+from spikeloom.report.conversion import conversion, early_exit, headline, sentence
 from spikeloom.report.energy import operations
+from spikeloom.report.layer_error import layer_errors
 from spikeloom.report.learning import learning
+from spikeloom.report.ledger import ledger
 from spikeloom.report.markup import count, document, duration, energy, esc, note, percent, plain, section, settings, short, tiles
 from spikeloom.report.record import check, mean_rate, number, put, read
 from spikeloom.report.samples import samples
@@ -20,14 +23,17 @@ VERIFIED = {
     "L": "Read in released training logs, a README or the paper's abstract",
     "N": "Computed from the paper's definitions",
 }
-CONTENTS = {"learning": "Learning", "activity": "Activity", "samples": "Images", "energy": "Energy", "setup": "Set-up", "cite": "Cite"}
+TRAINED = {"learning": "Learning"}
+CONVERTED = {"conversion": "Accuracy and cost", "errors": "Layer errors", "ledger": "Passes"}
+CONTENTS = {"activity": "Activity", "samples": "Images", "energy": "Energy", "setup": "Set-up", "cite": "Cite"}
 
 
 def page(record: dict[str, Any]) -> str:
     """The HTML page of one run. Raises RecordError when `record` is not a record of this schema."""
     check(record, "record")
     title = record.get("title") or record["recipe"]
-    links = "".join(f'<a href="#{name}">{text}</a>' for name, text in CONTENTS.items())
+    contents = (CONVERTED if record.get("conversion") else TRAINED) | CONTENTS
+    links = "".join(f'<a href="#{name}">{text}</a>' for name, text in contents.items())
     head = (
         f'<header><p class="kicker">spikeloom · run record</p><h1>{esc(title)}</h1>{summary(record)}'
         f'<nav aria-label="Contents">{links}</nav></header>'
@@ -43,24 +49,28 @@ def write(folder: Path | str) -> Path:
 
 
 def summary(record: dict[str, Any]) -> str:
-    """One sentence on what was run, and what was changed in the recipe."""
+    """One sentence on what was run, and what was changed in the recipe (or set in the conversion)."""
+    if record.get("conversion"):
+        return sentence(record) + _chips(record["conversion"].get("options") or {}, "Options of the conversion")
     data, epochs = record.get("data") or {}, len(record.get("epochs") or [])
     neuron, name = (record.get("neuron") or "a spiking network").partition("(")[0], data.get("name")
     text = f"<b>{esc(neuron)}</b>" + (f" on <b>{esc(name)}</b>" if name else "")
     text += f", T = {esc(record['steps'])}" + (f", {epochs} epoch{'s' * (epochs > 1)}" if epochs else "")
     text += f", seed {esc(record['seed'])}" if "seed" in record else ""
-    overrides = record.get("overrides") or {}
-    chips = "".join(f"<li>{esc(key)} = {esc(plain(value))}</li>" for key, value in overrides.items())
-    changed = f'<ul class="chips" aria-label="Changed in the recipe">{chips}</ul>' if chips else ""
+    changed = _chips(record.get("overrides") or {}, "Changed in the recipe")
     return f'<p class="lead">Recipe <b>{esc(record["recipe"])}</b>: {text}.</p>{changed}'
+
+
+def _chips(choices: dict[str, Any], label: str) -> str:
+    chips = "".join(f"<li>{esc(key)} = {esc(plain(value))}</li>" for key, value in choices.items())
+    return f'<ul class="chips" aria-label="{esc(label)}">{chips}</ul>' if chips else ""
 
 
 def sections(record: dict[str, Any], prefix: str = "") -> str:
     """Everything below the title; `prefix` keeps ids apart when several runs share a page."""
-    return "".join((
-        _failure(record), _headline(record), _claim(record), learning(record, prefix), activity(record, prefix), samples(record, prefix),
-        operations(record, prefix), _setup(record, prefix), _cite(record, prefix),
-    ))  # fmt: skip
+    came_out = (conversion, layer_errors, ledger, early_exit) if record.get("conversion") else (learning,)
+    parts = (*came_out, activity, samples, operations, _setup, _cite)
+    return _failure(record) + _headline(record) + _claim(record) + "".join(part(record, prefix) for part in parts)
 
 
 def _failure(record: dict[str, Any]) -> str:
@@ -69,13 +79,7 @@ def _failure(record: dict[str, Any]) -> str:
 
 
 def _headline(record: dict[str, Any]) -> str:
-    accuracy = record["accuracy"]
-    measured = tiles((
-        ("Validated accuracy", percent(accuracy.get("validated")), "test accuracy at the epoch that the validation split picks"),
-        ("Last epoch", percent(accuracy.get("last")), "test accuracy when training ended"),
-        ("Best epoch", percent(accuracy.get("best")), "highest test accuracy of any epoch; picked on the test set, so optimistic"),
-        ("Saved weights", percent(accuracy.get("test")), "test accuracy of the stored weights, loaded again"),
-    ))  # fmt: skip
+    measured = headline(record) if record.get("conversion") else _accuracies(record["accuracy"])
     ours, dense = number(record.get("energy_uJ")), number(record.get("ann_energy_uJ"))
     rate = mean_rate(record)
     cost = tiles((
@@ -87,6 +91,15 @@ def _headline(record: dict[str, Any]) -> str:
         ("Time", duration(record.get("seconds")), "for the whole run"),
     ), "small")  # fmt: skip
     return measured + cost
+
+
+def _accuracies(accuracy: dict[str, Any]) -> str:
+    return tiles((
+        ("Validated accuracy", percent(accuracy.get("validated")), "test accuracy at the epoch that the validation split picks"),
+        ("Last epoch", percent(accuracy.get("last")), "test accuracy when training ended"),
+        ("Best epoch", percent(accuracy.get("best")), "highest test accuracy of any epoch; picked on the test set, so optimistic"),
+        ("Saved weights", percent(accuracy.get("test")), "test accuracy of the stored weights, loaded again"),
+    ))  # fmt: skip
 
 
 def _claim(record: dict[str, Any]) -> str:
@@ -109,6 +122,8 @@ def _claim(record: dict[str, Any]) -> str:
 
 def _setup(record: dict[str, Any], prefix: str) -> str:
     basics = {key: record[key] for key in ("recipe", "overrides", "neuron", "encoder", "augment", "steps", "seed") if key in record}
+    made = record.get("conversion") or {}
+    basics |= {key: made[key] for key in ("method", "input", "model", "options", "target") if key in made}
     groups = ("network", "training", "data", "versions", "machine")
     tables = "".join(settings(record[group], group.capitalize()) for group in groups if record.get(group))
     return section(f"{prefix}setup", "Set-up", f'<div class="columns">{settings(basics, "Run")}{tables}</div>')

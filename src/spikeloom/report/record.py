@@ -34,6 +34,7 @@ _LISTS = {
     "samples": ("image", "label", "prediction", "layers"),
 }
 _SHOWN = ("name", "neurons", "spikes", "traces")
+_CONVERT = "make one with `spikeloom convert`"
 
 
 def read(folder: Path | str) -> dict[str, Any]:
@@ -70,7 +71,64 @@ def check(record: Any, name: str) -> dict[str, Any]:
         _entries(record, key, keys, f"{name}: ")
     for i, sample in enumerate(record.get("samples") or []):
         _entries(sample, "layers", _SHOWN, f"{name}: samples[{i}].")
+    if record.get("conversion") is not None:
+        _conversion(record, name)
     return record
+
+
+def _conversion(record: dict[str, Any], name: str) -> None:
+    """Refuse a conversion object whose fields are missing, of another type or of another length than T."""
+    made, where, steps = record["conversion"], f"{name}: conversion", record["steps"]
+    _fields(made, ("method", "input", "model", "ann_accuracy"), where)
+    for key in ("method", "input", "model"):
+        _must(isinstance(made[key], str), f"{where}.{key}", made[key], "text")
+    _must(_is_fraction(made["ann_accuracy"]), f"{where}.ann_accuracy", made["ann_accuracy"], "a fraction between 0 and 1")
+    _must(isinstance(made.get("options"), dict | None), f"{where}.options", made.get("options"), "a JSON object or null")
+    target, reached = made.get("target"), made.get("steps_to_target")
+    _must(target is None or _is_fraction(target), f"{where}.target", target, "a fraction between 0 and 1 or null")
+    _must(type(steps) is int and steps > 0, f"{name}: steps", steps, "a whole number above 0")
+    whole = reached is None or (type(reached) is int and 1 <= reached <= steps)
+    _must(whole, f"{where}.steps_to_target", reached, f"a whole number from 1 to T = {steps} or null")
+    _series(record, "accuracy_by_step", steps, f"{name}: ")
+    for key in ("synops", "energy_uJ"):
+        _series(made, key, steps, f"{where}.")
+    for i, layer in enumerate(record.get("layers") or []):
+        _series(layer, "relative_error", steps, f"{name}: layers[{i}].")
+    _entries(made, "early_exit", ("confidence", "accuracy", "mean_steps"), f"{where}.")
+    _entries(made, "ledger", ("pass", "nodes"), f"{where}.")
+    for i, row in enumerate(made.get("ledger") or []):
+        _row(row, f"{where}.ledger[{i}].")
+
+
+def _row(row: dict[str, Any], where: str) -> None:
+    """Refuse a row of the ledger whose nodes are no list, or whose scales are not numbers by node."""
+    _must(isinstance(row["nodes"], list), f"{where}nodes", row["nodes"], "a JSON list")
+    scales = row.get("scale")
+    _must(isinstance(scales, dict | None), f"{where}scale", scales, "a JSON object or null")
+    for node, scale in (scales or {}).items():
+        numbers = all(map(_is_number, scale if isinstance(scale, list) else [scale]))
+        _must(numbers, f"{where}scale[{node!r}]", scale, "a number or a JSON list of numbers")
+
+
+def _series(holder: dict[str, Any], key: str, steps: int, where: str) -> None:
+    values = holder.get(key)
+    _must(isinstance(values, list | None), f"{where}{key}", values, "a JSON list of numbers")
+    for i, value in enumerate(values or []):
+        _must(value is None or _is_number(value), f"{where}{key}[{i}]", value, "a number or null")
+    _must(len(values or []) in (0, steps), f"{where}{key}", f"{len(values or [])} values", f"one value for each of T = {steps} steps")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_fraction(value: Any) -> bool:
+    return _is_number(value) and 0 <= value <= 1
+
+
+def _must(right: bool, what: str, given: Any, allowed: str) -> None:
+    if not right:
+        raise RecordError(refusal(what, given, allowed, _CONVERT))
 
 
 def _entries(holder: dict[str, Any], key: str, keys: tuple[str, ...], where: str) -> None:
@@ -96,8 +154,13 @@ def number(value: Any) -> float | None:
 
 def column(rows: list[dict[str, Any]], key: str) -> list[float]:
     """`key` of every row for plotting; NaN where it is not known."""
-    values = (number(row.get(key)) for row in rows)
-    return [math.nan if value is None else value for value in values]
+    return series([row.get(key) for row in rows])
+
+
+def series(values: Sequence[Any] | None) -> list[float]:
+    """`values` for plotting; NaN where one is not known, empty where there are none."""
+    known = map(number, values or [])
+    return [math.nan if value is None else value for value in known]
 
 
 def mean_rate(record: dict[str, Any]) -> float | None:

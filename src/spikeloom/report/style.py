@@ -73,7 +73,7 @@ nav a:hover{text-decoration:underline}
 .chips{display:flex;flex-wrap:wrap;gap:.4rem;margin:0 0 .8rem;padding:0;list-style:none}
 .chips li{font:500 .82rem/1.5 var(--mono);background:var(--panel);border:1px solid var(--rule);border-radius:4px;padding:.05rem .5rem;
 overflow-wrap:anywhere}
-.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,10.5rem),1fr));gap:1.5rem 1.75rem;margin:1.25rem 0 1.75rem}
+.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,9.5rem),1fr));gap:1.5rem 1.75rem;margin:1.25rem 0 1.75rem}
 .tiles div{border-top:2px solid var(--rule);padding-top:.55rem}
 .tiles .first{border-top-color:var(--s1)}
 dd{margin:0}
@@ -115,6 +115,9 @@ th{font-weight:600;border-bottom-color:var(--axis);white-space:nowrap}
 tbody th{border-bottom-color:var(--grid);font-weight:500;white-space:normal}
 .results th:first-child{min-width:9.5rem}
 .results tbody th{position:sticky;left:0;background:var(--page)}
+.pass{overflow-wrap:anywhere;min-width:8rem}
+td summary{padding:0;font-size:1em}
+td .chips{margin:.4rem 0 0}
 .number{text-align:right;white-space:nowrap}
 th button{all:unset;cursor:pointer;font-weight:600}
 th button:hover,th button:focus-visible{color:var(--s1);text-decoration:underline}
