@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from spikeloom.convert.graph import Batches, Net
 from spikeloom.convert.upstream import sources
@@ -52,8 +52,7 @@ class Normaliser:
             if isinstance(module, QCFS):
                 scale = module.scale.detach().clone()
             elif node.meta.get("pool"):
-                before = [final[source.name] for source in sources(case.net, node) if source.name in final]
-                scale = before[0].clone() if len(before) == 1 else _largest(before, case.net.sample)
+                scale = _before(case.net, node, final)
             else:
                 scale = found[node.name].to(case.net.sample)
                 scale = torch.where(scale > 0, scale, 1.0).minimum(cap(module).to(scale))
@@ -65,6 +64,9 @@ class Normaliser:
         return dataclasses.asdict(self)
 
 
-def _largest(scales: list[Tensor], sample: Tensor) -> Tensor:
-    """One scale for what several layers give, or the input: the largest of theirs, or 1."""
-    return torch.stack([scale.amax() for scale in scales]).amax() if scales else sample.new_ones(())
+def _before(net: Net, node: fx.Node, scales: dict[str, Tensor]) -> Tensor:
+    """The scale of the layer before a pool; of several, or where the channels are others, the largest; 1 for the input."""
+    before = [scales[source.name] for source in sources(net, node) if source.name in scales]
+    if len(before) == 1 and before[0].numel() in (1, net.shape(node)[1]):
+        return before[0].clone()
+    return torch.stack([scale.amax() for scale in before]).amax() if before else net.sample.new_ones(())

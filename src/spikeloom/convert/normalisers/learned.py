@@ -24,5 +24,5 @@ class Learned(Normaliser):
             found[node.name] = cap(module)
             if not bool(found[node.name].isfinite().all()):
                 given = f"{node.name} (layer {node.target!r}, {type(module).__name__})"
-                raise ConversionError(f"{given}: was trained without a scale; train with QCFS in its place, or give normaliser='Percentile'")
+                raise ConversionError(f"{given}: trained without a scale; train with QCFS in its place, or take Percentile")
         return found

@@ -24,8 +24,9 @@ class MMSE(Normaliser):
     Li et al. 2021): y(x) = scale / T clamp(floor(T x / scale + start), 0, T), T the steps of the SNN.
 
     per: `"layer"` or `"channel"`. start: where the neurons' membranes start, 0 or 0.5 thresholds.
-    Exact: every step's edge of every candidate is an edge of the histogram that is kept, 1/100 of a T-th of the maximum wide (half of it
-    for start = 0.5); only values within rounding of an edge may fall to either side, and sums are of values rounded to 2^-26 of the maximum.
+    Exact: each edge of each candidate's steps is an edge of the histogram kept, whose bins are 1/100 of a T-th of the maximum wide (half
+    of it for start = 0.5); only values within rounding of an edge may fall to either side, and sums are of values rounded to 2^-26 of the
+    maximum.
     1.6 KB of memory per step for a layer or channel (3.2); layers share passes over the data up to 64 MB.
     """
 

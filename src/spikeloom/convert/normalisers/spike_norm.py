@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, fx
 
 from spikeloom.convert.graph import ADD, Net
 from spikeloom.convert.normalisers.base import Case, Normaliser
