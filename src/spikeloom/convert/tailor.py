@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, fx, nn
 
 from spikeloom.convert import passes
 from spikeloom.convert.affine import Affine
-from spikeloom.convert.graph import ADD, Net
-from spikeloom.convert.take import take, traced
+from spikeloom.convert.graph import ADD, ConversionError, Net
+from spikeloom.convert.take import take
 from spikeloom.convert.vocabulary import ACTIVATIONS, CONVOLUTIONS, MAX_POOLS, NORMS, WEIGHTED
 from spikeloom.core import registry
 from spikeloom.core.errors import ParameterError
+
+SIZES = (32, 28, 224, 64, 8, 96, 128, 48, 299)
 
 
 @dataclass(frozen=True)
@@ -41,15 +45,32 @@ def tailor(model: nn.Module, rules: str, sample: Tensor | None = None) -> Tailor
 
     rules: `"cao2015"`: ReLU everywhere, no biases, no batch norms, average pools. `"sengupta2019"`: the same, and a ReLU behind every
     residual sum, shortcuts that change the shape by a 1x1 convolution, a first convolution wider than 3x3 as three of 3x3.
-    sample: a few inputs `[B, ...]`, needed only where torch.fx cannot trace the network. The model is not changed.
+    sample: a few inputs `[B, ...]`; without one the shape is guessed from the first layer and common sizes of images.
+    The model is not changed. Raises ConversionError for what cannot be converted at all.
     """
     checks = registry.lookup("tailor rules", rules, RULES, ParameterError)
-    net = traced(model) if sample is None else take(model, sample)
+    net = take(model, _guess(model) if sample is None else sample)
     for each in (passes.NameModules(), passes.SplitShared()):
         each.run(net)
     breaks = [found for check in checks for found in list(check(net))]
     module = net.compiled().requires_grad_(True)
     return Tailored(breaks, module.train(model.training))
+
+
+def _guess(model: nn.Module) -> Tensor:
+    """Two inputs of a shape that the network takes."""
+    first = next((m for m in model.modules() if isinstance(m, WEIGHTED)), None)
+    channels: Any = getattr(first, "in_channels", None)
+    shapes = [(2, channels, size, size) for size in SIZES] if channels else [(2, getattr(first, "in_features", 1))]
+    probe = copy.deepcopy(model).eval()
+    for shape in shapes:
+        try:
+            with torch.no_grad():
+                probe(torch.zeros(shape))
+            return torch.rand(shape, generator=torch.Generator().manual_seed(0))
+        except RuntimeError:
+            continue
+    raise ConversionError(f"tailor: {type(model).__name__} takes none of the inputs {shapes}; give sample=, a few inputs [B, ...]")
 
 
 def _averages(net: Net) -> Iterator[Break]:
