@@ -9,6 +9,7 @@ from spikeloom.convert import ConversionError, Converted, convert, tailor
 from spikeloom.core.errors import SpikeloomError
 from spikeloom.engine import explain
 from spikeloom.engine.allocator import tune_allocator
+from spikeloom.io.zoo import load
 from spikeloom.neurons import IF, LIF, MLF, PLIF, Neuron
 from spikeloom.nn import activations, blocks, encoders, losses, norms
 from spikeloom.nn.fold import fold_norms
@@ -17,7 +18,7 @@ from spikeloom.nn.snn import SNN, Stream
 __version__ = "0.1.0"
 __all__ = [
     "IF", "LIF", "MLF", "PLIF", "SNN", "ConversionError", "Converted", "Neuron", "SpikeloomError", "Stream", "activations", "blocks",
-    "convert", "encoders", "explain", "fold_norms", "losses", "models", "neurons", "norms", "recipes", "surrogates", "tailor",
+    "convert", "encoders", "explain", "fold_norms", "load", "losses", "models", "neurons", "norms", "recipes", "surrogates", "tailor",
     "tune_allocator",
 ]  # fmt: skip
 

@@ -17,7 +17,7 @@ from spikeloom import data, measure, models, recipes
 from spikeloom.convert import Affine, Converted, convert, files, routes
 from spikeloom.core.errors import ParameterError, RecipeError, refusal
 from spikeloom.core.params import Choice, nearest
-from spikeloom.io import weights
+from spikeloom.io import weights, zoo
 from spikeloom.neurons import Neuron
 from spikeloom.train import record
 from spikeloom.train.evaluate import png
@@ -39,7 +39,7 @@ class Subject:
 
 
 def subject(what: str, weights_file: Path | None = None, pixels: str | None = None) -> Subject:
-    """The network `what`: a run folder, a recipe, a model's name, or a file (`.pt2` of torch.export, `.onnx`).
+    """The network `what`: a run folder, a recipe, a model's name, a name of the zoo, or a file (`.pt2` of torch.export, `.onnx`).
 
     Raises RecipeError for an unknown name and for a recipe without weights.
     """
@@ -55,8 +55,10 @@ def subject(what: str, weights_file: Path | None = None, pixels: str | None = No
         run = recipes.load(what)
     elif (function := what.replace("-", "_")) in models.known:
         return Subject(what, _filled(what, models.known[function](), weights_file), pixels or kind, str(weights_file))
+    elif what in (kept := zoo.cards()):
+        return Subject(what, zoo.load(what), pixels or kept[what].pixels, f"zoo, sha256 {kept[what].sha256[:12]}")
     else:
-        names = [*recipes.known, *(name.replace("_", "-") for name in models.known)]
+        names = [*kept, *recipes.known, *(name.replace("_", "-") for name in models.known)]
         raise RecipeError(f"convert: got {what!r}, neither a run folder, nor a .pt2 or .onnx file, nor a name; {nearest(what, names)}")
     snn = build(run)
     raw = snn.encoder is not None and snn.encoder.domain == "raw"

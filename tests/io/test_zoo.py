@@ -1,0 +1,64 @@
+import json
+
+import pytest
+import torch
+
+import spikeloom
+from spikeloom.core.errors import DataError
+from spikeloom.io import zoo
+from spikeloom.models import ann_cnn
+
+CARD = {
+    "name": "small", "function": "ann_cnn", "options": {"size": 8}, "pixels": "raw", "data": "digits", "recipe": "none", "accuracy": 0.1,
+    "licence": "Apache-2.0",
+}  # fmt: skip
+
+
+@pytest.fixture
+def kept(tmp_path):
+    net = ann_cnn(size=8).eval()
+    zoo.keep(net, CARD, tmp_path)
+    return net, tmp_path
+
+
+def test_what_is_kept_is_loaded(kept, monkeypatch):
+    net, folder = kept
+    x = torch.rand(3, 1, 8, 8)
+    again = spikeloom.load("small", folder)
+    assert torch.equal(again(x), net(x)) and not again.training
+    assert again.card.data == "digits"
+    monkeypatch.setenv("SPIKELOOM_ZOO", str(folder))
+    assert torch.equal(spikeloom.load("small")(x), net(x))
+    assert list(zoo.cards()) == ["small"]
+
+
+def test_a_file_that_is_not_the_cards_is_refused(kept):
+    _, folder = kept
+    file = folder / "small.safetensors"
+    file.write_bytes(file.read_bytes()[:-4] + b"abcd")
+    with pytest.raises(DataError, match="its card says .* it is truncated or another file"):
+        spikeloom.load("small", folder)
+    file.unlink()
+    with pytest.raises(DataError, match="no file .*small.safetensors beside its card"):
+        spikeloom.load("small", folder)
+    (folder / "small.json").write_text(json.dumps({"name": "small"}))
+    with pytest.raises(DataError, match="small.json is no card"):
+        spikeloom.load("small", folder)
+
+
+def test_unknown_names_and_folders_are_refused(kept, tmp_path, monkeypatch):
+    with pytest.raises(DataError, match="zoo: got 'smal'; did you mean 'small'"):
+        spikeloom.load("smal", kept[1])
+    with pytest.raises(DataError, match="zoo: no folder .*nowhere"):
+        spikeloom.load("small", tmp_path / "nowhere")
+    monkeypatch.setattr(zoo, "_CHECKOUT", tmp_path / "nowhere")
+    monkeypatch.delenv("SPIKELOOM_ZOO", raising=False)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(DataError, match=r"small.json cannot be fetched from spikeloom/zoo .* set SPIKELOOM_ZOO"):
+        spikeloom.load("small")
+
+
+def test_every_network_of_the_zoo_loads():
+    for name, card in zoo.cards().items():
+        assert zoo.load(name).card == card
+        assert card.name == name

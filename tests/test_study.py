@@ -1,0 +1,88 @@
+"""`spikeloom convert` and what it measures, on scikit-learn's digits."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from spikeloom import data, study
+from spikeloom.cli import main
+from spikeloom.core.errors import ParameterError, RecipeError
+from spikeloom.io import weights
+from spikeloom.models import ann_cnn
+from spikeloom.recipes import load
+
+
+@pytest.fixture
+def subject():
+    """A network with weights nobody trained: what is measured must be right all the same."""
+    torch.manual_seed(0)
+    return study.Subject("ann-cnn", ann_cnn(size=8).eval(), "standardised", "none")
+
+
+def test_the_study_measures_what_a_plain_loop_does(subject):
+    found = study.study(subject, "rueckauer2017", "digits", 6, target=0.5, calibration=50)
+    images = data.load("digits")
+    x = data.normalise(torch.from_numpy(np.array(images.test_images)), images.mean, images.std)
+    with torch.no_grad():
+        right = (subject.net(x).argmax(1).numpy() == images.test_labels).mean()
+    conversion = found["conversion"]
+    assert conversion["ann_accuracy"] == pytest.approx(right, abs=1e-12)
+    assert len(found["accuracy_by_step"]) == len(conversion["synops"]) == len(conversion["energy_uJ"]) == 6
+    assert all(len(layer["relative_error"]) == 6 for layer in found["layers"])
+    assert conversion["synops"][-1] == pytest.approx(found["synops_per_image"], rel=1e-9)
+    reached = [t for t, value in enumerate(found["accuracy_by_step"], 1) if value >= 0.5 * right]
+    assert conversion["steps_to_target"] == (reached[0] if reached else None)
+    flat = study.answer(found)
+    assert set(flat) >= {"ann_accuracy", "accuracy", "steps_to_target", "ledger", "layers", "synops", "energy_uJ"}
+    json.dumps(flat)
+
+
+@pytest.mark.parametrize("given", ["poisson", "rate"])
+def test_spiking_inputs_are_standardised_inside(subject, given):
+    found = study.study(subject, "rueckauer2017", "digits", 64, calibration=200, options={"input": given})
+    assert found["conversion"]["input"] == given
+    errors = [layer["relative_error"] for layer in found["layers"]]
+    assert errors[0][-1] < 0.3 and errors[0][-1] < errors[0][3]
+
+
+def test_the_command_writes_answers_record_and_page(tmp_path, capsys):
+    torch.manual_seed(0)
+    weights.save(ann_cnn(), tmp_path / "w.safetensors")
+    words = ["convert", "ann-cnn", "--method", "augmapping", "--data", "digits", "--steps", "2"]
+    assert main([*words, "--weights", str(tmp_path / "w.safetensors")]) == 2  # digits are 8 x 8
+    assert "ann-cnn" in capsys.readouterr().err
+    net = ann_cnn(size=8).eval()
+    torch.export.save(torch.export.export(net, (torch.rand(2, 1, 8, 8),)), tmp_path / "net.pt2")
+    words[1] = str(tmp_path / "net.pt2")
+    more = ["--target", "99%", "--json", str(tmp_path / "o.json"), "--out", str(tmp_path / "run"), "correction=free"]
+    assert main([*words, *more, "--calibration", "64"]) == 0
+    answers = json.loads((tmp_path / "o.json").read_text())
+    assert len(answers["accuracy"]) == 2 and answers["target"] == 0.99
+    assert {"pass", "nodes", "scale", "error"} <= set(answers["ledger"][0])
+    assert (tmp_path / "run" / "report.html").stat().st_size > 10_000
+    assert main(["compare", str(tmp_path / "run"), "--out", str(tmp_path / "c")]) == 0
+
+
+def test_what_is_asked_wrongly_is_refused(subject, tmp_path):
+    with pytest.raises(RecipeError, match="got 'ann-cn', neither a run folder"):
+        study.subject("ann-cn")
+    with pytest.raises(RecipeError, match="convert --weights: got None; must be a .safetensors or .npz file"):
+        study.subject("diehl2015-cnn")
+    with pytest.raises(ParameterError, match=r"convert --target: got 1.5; must be a share in \(0, 1\]"):
+        study.study(subject, "qcfs", "digits", 2, target=1.5)
+    with pytest.raises(ParameterError, match="rueckauer2017: no option 'percent'; did you mean 'percentile'"):
+        study.read_options("rueckauer2017", {"percent": "3"})
+    assert study.read_options("rueckauer2017", {"percentile": "99.5", "normaliser": "Percentile"}) == {
+        "normaliser": "Percentile", "percentile": 99.5,
+    }  # fmt: skip
+    with pytest.raises(ParameterError, match="convert --pixels: got 'grey'"):
+        study.study(study.Subject("n", subject.net, "grey", ""), "opi", "digits", 2)
+
+
+@pytest.mark.parametrize("name", ["ann-cnn-mnist", "ann-cnn-fashion", "ann-vgg-cifar10", "ann-resnet20-cifar10"])
+def test_recipes_to_convert_take_qcfs(name):
+    run = load(name, {"activation": "qcfs", "levels": "8"})
+    assert run.network.options["activation"] == "qcfs" and run.network.options["levels"] == 8
+    assert run.steps == 1
