@@ -149,6 +149,7 @@ def test_unknown_values_and_exact_layers_are_survived(conversion: dict[str, Any]
     conversion["conversion"]["synops"] = [0.0] * 64
     conversion["conversion"]["energy_uJ"][0] = 0.0
     conversion["accuracy_by_step"][3] = None
+    conversion["conversion"]["early_exit"][0] |= {"accuracy": None, "confidence": "x"}
     found = outline(report.page(conversion))
     assert found.charts[:6] == CHARTS
     for layer in conversion["layers"]:

@@ -89,7 +89,8 @@ def _accuracy(record: dict[str, Any], values: list[float], prefix: str) -> str:
         return ""
     made, steps = record["conversion"], len(values)
     ann, target, reached = made["ann_accuracy"], number(made.get("target")), made.get("steps_to_target")
-    exits = [(row["mean_steps"], row["accuracy"]) for row in made.get("early_exit") or [] if number(row["mean_steps"])]
+    exits = [(row["mean_steps"], row["accuracy"]) for row in made.get("early_exit") or []]
+    exits = [pair for pair in exits if None not in map(number, pair)]
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
