@@ -29,8 +29,8 @@ def take(model: nn.Module, sample: Tensor) -> Net:
         given = f"{tuple(sample.shape)} of {sample.dtype}" if isinstance(sample, Tensor) else type(sample).__name__
         raise ConversionError(f"sample: got {given}; must be a floating-point tensor of a few inputs [B, ...]")
     with _quiet():
-        if isinstance(model, fx.GraphModule) and any(isinstance(node.target, torch._ops.OpOverload) for node in model.graph.nodes):
-            return Net(copy.deepcopy(_plain(model)).requires_grad_(False), sample)
+        if isinstance(model, fx.GraphModule) and _is_traced(model):
+            return Net(copy.deepcopy(_plain(model)).eval().requires_grad_(False), sample)
         own, pair = _copy(model), _pair(sample)
         answer, reasons = _answer(own, pair), []
         _bare(own)
@@ -55,6 +55,12 @@ def _quiet() -> Iterator[None]:
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+def _is_traced(model: fx.GraphModule) -> bool:
+    """Is all that the graph calls a function or a layer of torch's?"""
+    layers = [model.get_submodule(str(node.target)) for node in model.graph.nodes if node.op == "call_module" and node.name != "_guards_fn"]
+    return all(_Tracer().is_leaf_module(layer, "") for layer in layers)
 
 
 def _copy(model: nn.Module) -> nn.Module:
@@ -84,20 +90,19 @@ def _pair(sample: Tensor) -> Tensor:
 
 
 def _answer(own: nn.Module, pair: Tensor) -> Tensor:
-    """What the model gives for two inputs, one row for each whatever the batch."""
+    """What the model gives for two inputs: one row for each, whatever the other."""
     kind = type(own).__name__
     try:
-        one, two = own(pair[:1].clone()), own(pair.clone())
+        twice, both = own(pair[[0, 0]]), own(pair.clone())
     except Exception as error:
         raise ConversionError(f"{kind}: fails on inputs {tuple(pair.shape)} of {pair.dtype}: {_first_line(error)}") from error
-    for value, rows in ((one, 1), (two, 2)):
-        if not isinstance(value, Tensor):
-            raise ConversionError(f"{kind}: gives {type(value).__name__}; must be one tensor [B, ...]; wrap it so that it gives its answer only")
-        if not value.dim() or len(value) != rows:
-            raise ConversionError(f"{kind}: {rows} inputs give {tuple(value.shape)}; axis 0 must be the batch")
-    if not _close(one, two[:1]):
+    if not isinstance(both, Tensor):
+        raise ConversionError(f"{kind}: gives {type(both).__name__}; must be one tensor [B, ...]; wrap it so that it gives its answer only")
+    if not both.dim() or len(both) != 2:
+        raise ConversionError(f"{kind}: 2 inputs give {tuple(both.shape)}; axis 0 must be the batch")
+    if not _close(twice[:1], both[:1]):
         raise ConversionError(f"{kind}: an input gets another answer in another batch; a layer mixes the batch or draws random numbers")
-    return two
+    return both
 
 
 def _close(a: Tensor, b: Tensor) -> bool:
