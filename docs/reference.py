@@ -14,7 +14,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from spikeloom import blocks, cli, data, encoders, losses, models, neurons, norms, recipes, surrogates
+from spikeloom import activations, blocks, cli, data, encoders, losses, models, neurons, norms, recipes, surrogates
 from spikeloom.core.paper import Paper
 from spikeloom.core.params import Choice, Count, Param
 from spikeloom.data import augment
@@ -66,6 +66,11 @@ def norm_page() -> str:
 def block_page() -> str:
     common = _prose(blocks.Residual.__doc__)
     return _page("Blocks", common, (_entry(cls) for cls in blocks.known.values()))
+
+
+def activation_page() -> str:
+    intro = "Activations of ordinary networks that are trained to become spiking ones."
+    return _page("Activations", intro, (_entry(cls, _signature(cls)) for cls in activations.known.values()))
 
 
 def loss_page() -> str:
@@ -215,7 +220,7 @@ def _page(title: str, intro: str, entries: Iterable[str]) -> str:
 
 PAGES: dict[str, Callable[[], str]] = {
     "neurons": neuron_page, "surrogates": surrogate_page, "encoders": encoder_page, "norms": norm_page, "blocks": block_page,
-    "losses": loss_page, "models": model_page, "data": data_page, "recipes": recipe_page, "cli": cli_page,
+    "activations": activation_page, "losses": loss_page, "models": model_page, "data": data_page, "recipes": recipe_page, "cli": cli_page,
 }  # fmt: skip
 
 if __name__ == "__main__":

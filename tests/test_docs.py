@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from spikeloom import blocks, data, encoders, losses, models, neurons, norms, recipes, surrogates
+from spikeloom import activations, blocks, data, encoders, losses, models, neurons, norms, recipes, surrogates
 
 ROOT = Path(__file__).parents[1]
 
@@ -68,7 +68,7 @@ def reference() -> dict[str, str]:
     ("page", "registry"),
     [
         ("neurons", neurons.known), ("surrogates", surrogates.known), ("encoders", encoders.known), ("norms", norms.known),
-        ("blocks", blocks.known), ("losses", losses.known), ("models", models.known), ("recipes", recipes.known),
+        ("blocks", blocks.known), ("activations", activations.known), ("losses", losses.known), ("models", models.known), ("recipes", recipes.known),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )  # fmt: skip

@@ -14,7 +14,7 @@ from spikeloom import models, neurons, surrogates
 from spikeloom.core import bibliography, registry
 from spikeloom.core.errors import ParameterError, SpikeloomError
 from spikeloom.core.paper import Paper
-from spikeloom.nn import blocks, encoders, losses, norms
+from spikeloom.nn import activations, blocks, encoders, losses, norms
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_lookup():
         registry.lookup("thing", "aple", {"apple": 1}, ParameterError)
 
 
-@pytest.mark.parametrize("package", [neurons, surrogates, encoders, norms, losses, models, blocks], ids=lambda p: p.__name__)
+@pytest.mark.parametrize("package", [neurons, surrogates, encoders, norms, losses, models, blocks, activations], ids=lambda p: p.__name__)
 def test_every_file_of_a_registry_gives_an_entry(package):
     files = {m.__name__ for m in registry.modules(package)}
     assert files == {entry.__module__ for entry in package.known.values()}
@@ -67,7 +67,7 @@ def test_every_file_of_a_registry_gives_an_entry(package):
     assert set(package.known) <= set(package.__all__)
 
 
-@pytest.mark.parametrize("package", [neurons, surrogates, encoders, norms, losses, models, blocks], ids=lambda p: p.__name__)
+@pytest.mark.parametrize("package", [neurons, surrogates, encoders, norms, losses, models, blocks, activations], ids=lambda p: p.__name__)
 def test_every_entry_is_documented(package):
     assert all((entry.__doc__ or "").strip() for entry in package.known.values())
 

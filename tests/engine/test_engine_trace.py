@@ -44,6 +44,8 @@ EXACT = {
     "cube": lambda x, p: x**3,
     "constants": lambda x, p: torch.zeros_like(x) + torch.ones_like(x) * 3 + torch.full_like(x, 0.1),
     "floor": lambda x, p: x.floor(),
+    "ceil": lambda x, p: x.ceil(),
+    "trunc": lambda x, p: x.trunc(),
     "round": lambda x, p: x.round(),
     "detach": lambda x, p: x.detach().clone(),
     "tenth": lambda x, p: x * 0.1 + 1 / 3,

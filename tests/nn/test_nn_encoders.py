@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from spikeloom.core.errors import ParameterError, ShapeError
 from spikeloom.nn import encoders
-from spikeloom.nn.encoders import Bernoulli, Direct, Latency
+from spikeloom.nn.encoders import Bernoulli, Direct, Latency, Rate
 
 
 def test_direct_repeats_the_frame_without_a_copy():
@@ -63,7 +63,28 @@ def test_latency_spikes_once_and_the_brighter_the_earlier(values, steps):
     assert (when[x > 0][order].diff() >= 0).all()
 
 
-@pytest.mark.parametrize("encoder", [Direct(), Bernoulli(), Latency()])
+def test_rate_by_hand():
+    # 3/8 of the steps: floor(3 t / 8) rises at t = 3, 6, 8
+    assert Rate()(torch.tensor([0.375, 1.0, 0.0]), 8).T.tolist() == [[0, 0, 1, 0, 0, 1, 0, 1], [1] * 8, [0] * 8]
+
+
+@pytest.mark.parametrize("base", [10, 100, 255])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_rate_counts_the_floor_of_t_times_x_for_every_t(base, dtype):
+    """x = k/base: the whole numbers among the products are hit, whatever float32 makes of x."""
+    x = torch.arange(base + 1, dtype=dtype) / base
+    spikes = Rate()(x, 1000)
+    expected = torch.arange(1, 1001).view(-1, 1) * torch.arange(base + 1) // base
+    assert torch.equal(spikes.cumsum(0).long(), expected)
+    assert set(spikes.unique().tolist()) == {0.0, 1.0}
+
+
+def test_rate_of_sixteen_bits():
+    x = torch.tensor([0.25, 1.0, 0.3], dtype=torch.bfloat16)
+    assert Rate()(x, 512).float().sum(0).tolist() == [128, 512, math.floor(512 * x[2].item())]
+
+
+@pytest.mark.parametrize("encoder", [Direct(), Bernoulli(), Latency(), Rate()])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 def test_shape_dtype_and_empty_batch(encoder, dtype):
     y = encoder(torch.rand(3, 2, 4).to(dtype), 6)
@@ -72,7 +93,7 @@ def test_shape_dtype_and_empty_batch(encoder, dtype):
     assert encoder(torch.zeros(0, 2), 3).shape == (3, 0, 2)
 
 
-@pytest.mark.parametrize("encoder", [Bernoulli(), Latency()])
+@pytest.mark.parametrize("encoder", [Bernoulli(), Latency(), Rate()])
 @pytest.mark.parametrize("bad", [-0.5, 1.5, float("nan")])
 def test_raw_encoders_refuse_standardised_images(encoder, bad):
     with pytest.raises(ShapeError, match=rf"{type(encoder).__name__} input: got .*; must be in \[0, 1\]; do not standardise the images"):
@@ -86,7 +107,8 @@ def test_encoders_by_name():
     assert encoders.build("none") is None
     mine = Bernoulli()
     assert encoders.build(mine) is mine
-    assert {name: cls.domain for name, cls in encoders.known.items()} == {"Bernoulli": "raw", "Latency": "raw", "Direct": "standardised"}
+    assert {name for name, cls in encoders.known.items() if cls.domain == "raw"} == {"Bernoulli", "Latency", "Rate"}
+    assert Direct.domain == "standardised"
     with pytest.raises(ParameterError, match="encoder: got 'bernouli'; did you mean 'bernoulli'"):
         encoders.build("bernouli")
 

@@ -94,6 +94,12 @@ def test_stream_equals_sequence(training):
     assert torch.equal(torch.stack([stream(step) for step in x]), snn(x))
 
 
+def test_a_stream_may_come_before_the_first_call():
+    snn, x = SNN(IF(), steps=6, encoder=None), eighths(6, 2, 4)
+    stream = snn.stream()
+    assert torch.equal(torch.stack([stream(step) for step in x]), snn(x))
+
+
 def test_streams_do_not_see_each_other():
     snn, x = SNN(net(), steps=4, encoder=None), eighths(4, 2, 1, 4, 4)
     one, two = snn.stream(), snn.stream()
@@ -170,8 +176,8 @@ def test_input_without_the_right_time_axis(shape):
 
 
 def test_unknown_encoder():
-    with pytest.raises(ParameterError, match="encoder: got 'rate'; known: bernoulli, direct, latency"):
-        SNN(net(), steps=2, encoder="rate")
+    with pytest.raises(ParameterError, match="encoder: got 'spiky'; known: bernoulli, direct, latency, rate"):
+        SNN(net(), steps=2, encoder="spiky")
 
 
 def test_a_net_in_two_shells_and_a_neuron_put_in_later_know_their_steps():
@@ -184,3 +190,30 @@ def test_a_net_in_two_shells_and_a_neuron_put_in_later_know_their_steps():
     net[1] = LIF()
     assert torch.equal(short(x), alone)
     assert long(x).shape == (6, 5, 2)
+
+
+def test_a_prelude_runs_first_and_is_not_returned():
+    snn, x = SNN(net(), steps=4, encoder=None, prelude=3), eighths(7, 2, 1, 4, 4)
+    whole = SNN(copy.deepcopy(snn.net), steps=7, encoder=None)(x)
+    assert torch.equal(snn(x), whole[3:])
+    stream = snn.stream()
+    assert torch.equal(torch.stack([stream(step) for step in x]), whole)
+    snn.steps = 2
+    assert torch.equal(snn(x[:5]), whole[3:5])
+    assert snn.steps == 2 and snn.net[1].steps == 5
+
+
+def test_an_encoder_makes_the_prelude_too():
+    snn = SNN(nn.Identity(), steps=2, encoder="latency", prelude=2)
+    assert snn(torch.tensor([[0.0, 0.34, 1.0]])).tolist() == [[[0, 1, 0]], [[0, 0, 0]]]
+
+
+@pytest.mark.parametrize("prelude", [-1, 0.5, True, "4", None])
+def test_bad_prelude(prelude):
+    with pytest.raises(ParameterError, match=rf"SNN.prelude: got {prelude!r}; must be a whole number of at least 0; steps before those"):
+        SNN(net(), steps=2, prelude=prelude)
+
+
+def test_input_without_the_steps_of_the_prelude():
+    with pytest.raises(ShapeError, match=r"got \[4, 2, 3\]; must be \[prelude \+ T, B, ...\] with prelude \+ T = 7; or give SNN"):
+        SNN(nn.Identity(), steps=4, encoder=None, prelude=3)(torch.zeros(4, 2, 3))

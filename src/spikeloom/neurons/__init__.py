@@ -6,7 +6,8 @@ from spikeloom.core import registry
 from spikeloom.core.temporal import State
 from spikeloom.engine import operator
 from spikeloom.neurons import _equations
-from spikeloom.neurons.base import Integrator, Neuron
+from spikeloom.neurons._integrator import Integrator
+from spikeloom.neurons.base import Neuron
 
 known: dict[str, type[Neuron]] = registry.classes(sys.modules[__name__], Neuron)
 globals().update(known)

@@ -20,7 +20,8 @@ from torch import Tensor
 
 from spikeloom.core import bibliography
 from spikeloom.core.params import Choice, Param
-from spikeloom.neurons.base import Integrator, State
+from spikeloom.neurons._integrator import Integrator
+from spikeloom.neurons.base import State
 
 
 class AugIF(Integrator):

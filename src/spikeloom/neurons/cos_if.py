@@ -21,7 +21,8 @@ from torch import Tensor
 
 from spikeloom.core import bibliography
 from spikeloom.core.params import Choice, Count, Param
-from spikeloom.neurons.base import Integrator, State
+from spikeloom.neurons._integrator import Integrator
+from spikeloom.neurons.base import State
 
 
 class COSIF(Integrator):

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from spikeloom.core import bibliography
 from spikeloom.core.params import Choice, Param
-from spikeloom.neurons.base import Integrator, State
+from spikeloom.neurons._integrator import Integrator
+from spikeloom.neurons.base import State
 from spikeloom.surrogates.base import positive
 
 

@@ -114,5 +114,5 @@ class Stream:
         temporal = [name for name, m in self.snn.net.named_modules() if isinstance(m, Temporal) and m.needs_all_steps]
         if temporal:
             raise SpikeloomError(f"stream: {temporal[0]} takes its statistics over all steps while training; call snn.eval() first")
-        with carrying(self.states), fuse.fused(self.snn.pairs()[0]):
+        with fuse.fused(self.snn.pairs()[0]), carrying(self.states):  # in this order: the search for pairs may call modules
             return self.snn.net(x)

@@ -1,0 +1,52 @@
+"""QCFS against METHODS G.7: its levels, its gradient, and its equality with an integrator under constant current."""
+
+import pytest
+import torch
+
+from spikeloom import IF
+from spikeloom.core.errors import ParameterError
+from spikeloom.nn.activations import QCFS
+
+
+def test_the_worked_number_and_the_levels():
+    assert QCFS(levels=4, scale=1.0)(torch.tensor(0.37)).item() == 0.25
+    z = torch.tensor([-1.0, 0.9, 1.1, 2.9, 3.1, 7.1, 100.0])  # boundaries at odd numbers for scale 8 and 4 levels
+    assert QCFS()(z).tolist() == [0, 0, 2, 2, 4, 8, 8]
+
+
+def test_it_is_the_rate_of_an_integrator_after_as_many_steps_as_levels(float64):
+    cases = 0
+    for levels in (1, 2, 3, 4, 8, 16):
+        for scale in (0.5, 1.0, 1.7, 8.0):
+            z = torch.linspace(-0.5, 1.6, 211) * scale
+            apart = z * levels / scale + 0.5
+            z = z[(apart - apart.round()).abs() > 1e-6]
+            rate = IF(reset="subtract", threshold=scale, start=0.5)(z.expand(levels, 1, -1)).mean(0)[0]
+            torch.testing.assert_close(QCFS(levels, scale)(z), scale * rate, rtol=1e-12, atol=1e-12)
+            cases += len(z)
+    assert cases > 4800
+
+
+def test_gradients_pass_the_floor(float64):
+    """By hand: 1 inside the clip and 0 outside; of scale: a/scale - z/scale inside, 1 at the ceiling, 0 at the bottom."""
+    activation, z = QCFS(levels=4, scale=2.0), torch.tensor([-1.0, 0.7, 5.0]).requires_grad_()
+    activation(z).backward(torch.ones(3))
+    assert z.grad.tolist() == [0, 1, 0]
+    # z = .7 gives floor(1.9)/4 = .25
+    assert activation.scale.grad.item() == pytest.approx((0.25 - 0.35) + 1, abs=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"levels": 0}, "QCFS.levels: got 0; must be a whole number of at least 1; L, the number of steps"),
+        ({"scale": 0}, r"QCFS.scale: got 0; must be in \(0, inf\); the ceiling"),
+    ],
+)
+def test_refusals(options, match):
+    with pytest.raises(ParameterError, match=match):
+        QCFS(**options)
+
+
+def test_printed_form():
+    assert repr(QCFS(levels=8)) == "QCFS(levels=8)"
