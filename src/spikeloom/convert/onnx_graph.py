@@ -62,7 +62,7 @@ class OnnxGraph:
             self.constants[result] = _tensor(numpy_helper.to_array(value) if hasattr(value, "data_type") else value)
             return
         active = [key for key in inputs if key in self.values]
-        if not active or inputs[0] not in active and kind not in ("Add", "Mul", "Concat"):
+        if not active or (inputs[0] not in active and kind not in ("Add", "Mul", "Concat")):
             raise Unfit("its first input is a constant; the activations come first")
         axes = self.axes[active[0]]
         if kind in ("Add", "Mul", "Sub", "Div"):

@@ -6,8 +6,7 @@ from spikeloom.convert.affine import along
 from spikeloom.convert.graph import ConversionError, Net
 from spikeloom.convert.passes.base import Pass
 from spikeloom.convert.simulate import Trial
-from spikeloom.neurons import Neuron
-from spikeloom.neurons.base import Integrator
+from spikeloom.neurons import Integrator, Neuron
 
 
 class CorrectPotential(Pass):
