@@ -31,7 +31,8 @@ def test_accuracy_refuses_what_it_cannot_use():
 
 
 def test_operations_step_by_step_are_those_of_shorter_runs():
-    net = nn.Sequential(nn.Conv2d(2, 4, 3, padding=1), IF(), nn.AvgPool2d(2), nn.ConvTranspose2d(4, 3, 2, 2), IF(), nn.Flatten(), nn.Linear(108, 5))
+    head = [nn.ConvTranspose2d(4, 3, 2, 2), IF(), nn.Flatten(), nn.Linear(108, 5)]
+    net = nn.Sequential(nn.Conv2d(2, 4, 3, padding=1), IF(), nn.AvgPool2d(2), *head)
     x = torch.rand(6, 2, 2, 6, 6)
     by_step = measure.operations_by_step(SNN(net, 6, encoder=None), x)
     for steps in (1, 3, 6):

@@ -7,6 +7,7 @@ from torch import nn
 from spikeloom import IF, LIF, MLF, PLIF, SNN, models
 from spikeloom.core.errors import ParameterError
 from spikeloom.nn import blocks
+from spikeloom.nn.activations import QCFS
 from spikeloom.nn.norms import TdBN
 
 
@@ -148,3 +149,30 @@ def test_zero_residual_blocks_start_as_the_identity(make, connect):
 def test_refusals(call, message):
     with pytest.raises(ParameterError, match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "count"),
+    [
+        # 12 * 25 + 64 * 12 * 25 + 10 * 1024
+        ("diehl2015_cnn", (1, 28, 28), 29_740),
+        # 32 * 9 + 32 + 64 * 32 * 9 + 64 + 3136 * 128 + 128 + 1280 + 10
+        ("ann_cnn", (1, 28, 28), 421_642),
+        # 9 (3 * 64 + 64 * 64 + 64 * 128 + 128 * 128 + 128 * 256 + 256 * 256) + 2 * 896 + 1024 * 10 + 10
+        ("ann_vgg", (3, 32, 32), 1_156_554),
+        # stem, two 3x3 convolutions and norms a block, 1x1 shortcuts where the width changes, the last layer
+        (
+            "ann_resnet", (3, 32, 32), 3 * 32 * 9 + 64 + 128 * 10 + 10 + sum(
+                9 * a * b + 9 * b * b + 4 * b + (a * b + 2 * b if a != b else 0)
+                for a, b in [(32, 32)] * 3 + [(32, 64)] + [(64, 64)] * 2 + [(64, 128)] + [(128, 128)] * 2
+            ),
+        ),
+    ],
+)  # fmt: skip
+def test_networks_to_convert(name, shape, count):
+    net = models.known[name]()
+    assert parameters(net) == count
+    assert net(torch.rand(2, *shape)).shape == (2, 10)
+    if name != "diehl2015_cnn":
+        kinds = {type(m) for m in models.known[name](activation="qcfs", levels=8).modules()}
+        assert QCFS in kinds and torch.nn.ReLU not in kinds
