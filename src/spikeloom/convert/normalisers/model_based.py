@@ -9,6 +9,7 @@ from torch.func import functional_call
 
 from spikeloom.convert.graph import Net
 from spikeloom.convert.normalisers.base import Case, Normaliser
+from spikeloom.convert.statistics import finite
 from spikeloom.convert.upstream import fires, sources
 from spikeloom.convert.vocabulary import WEIGHTED, cap, slope
 from spikeloom.core import bibliography
@@ -51,8 +52,9 @@ class ModelBased(Normaliser):
                 spans[node] = x * self.low, x * self.high
                 sizes[node] = x.new_tensor(self.high)
             elif fires(net, node):
-                drive = spans[node.args[0]]  # type: ignore[index]
+                drive = spans[node.all_input_nodes[0]]
                 before = torch.stack([sizes[source] for source in sources(net, node)]).amax()
+                finite(node, drive[1])
                 sizes[node] = scale = self._scale(module, drive, before)
                 low = -scale if slope(module) else 0 * scale  # one spike up, and one down where it can
                 spans[node] = low.expand_as(drive[0]), scale.expand_as(drive[0])
@@ -74,7 +76,7 @@ def _pass(net: Net, node: fx.Node, spans: dict[fx.Node, Span]) -> Span:
     """The span of a node that does not fire."""
     module: Any = net.of(node)
     if isinstance(module, WEIGHTED):
-        low, high = spans[node.args[0]]  # type: ignore[index]
+        low, high = spans[node.all_input_nodes[0]]
         return _weighted(module, low, high), _weighted(module, high, low)
 
     def value(end: int) -> Tensor:
