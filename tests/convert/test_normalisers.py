@@ -337,6 +337,15 @@ def test_spike_norm_shares_one_scale_between_the_branches_of_a_sum(project):
     assert len(set(scales(found))) == 3
 
 
+def test_spike_norm_of_activations_that_work_in_place():
+    def found(in_place):
+        torch.manual_seed(3)
+        weights = [torch.randn(5, 5).tolist() for _ in range(3)]
+        return SpikeNorm().scales(case(chain(*weights, activation=lambda: nn.ReLU(inplace=in_place)), torch.rand(6, 5), encoder=Direct()))
+
+    assert found(True) == found(False)
+
+
 def test_spike_norm_runs_once_for_each_level_of_the_graph():
     calls = []
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, fx
 from torch.func import functional_call
 
 from spikeloom.convert.graph import Net
@@ -47,7 +47,7 @@ class ModelBased(Normaliser):
         x = net.sample.new_ones(1, *net.sample.shape[1:])
         spans: dict[fx.Node, Span] = {}
         for node in net.nodes:
-            module = net.of(node)
+            module: Any = net.of(node)
             if node.op == "placeholder":
                 spans[node] = x * self.low, x * self.high
                 sizes[node] = x.new_tensor(self.high)
@@ -62,7 +62,7 @@ class ModelBased(Normaliser):
                 spans[node] = _pass(net, node, spans)
         return {node.name: size for node, size in sizes.items() if fires(net, node)}
 
-    def _scale(self, module: nn.Module, drive: Span, before: Tensor) -> Tensor:
+    def _scale(self, module: Any, drive: Span, before: Tensor) -> Tensor:
         if isinstance(module, QCFS):
             return module.scale.detach().to(before)
         low, high = drive

@@ -71,9 +71,9 @@ class SpikeNorm(Normaliser):
                 neuron, scale = neurons[node]
                 value = scale * neuron(currents[node] / scale)
             for reader in readers.get(node, []):
-                currents[reader] = value
+                currents[reader] = value.clone()  # an activation may work in place
                 if reader in sought:
-                    top = net.of(reader)(finite(node, value)).abs().amax()  # type: ignore[misc]
+                    top = net.of(reader)(finite(node, value).clone()).abs().amax()  # type: ignore[misc]
                     found[reader.name] = torch.maximum(found[reader.name], top)
             return value
 
