@@ -340,8 +340,8 @@ def test_spike_norm_shares_one_scale_between_the_branches_of_a_sum(project):
 def test_spike_norm_of_activations_that_work_in_place():
     def found(in_place):
         torch.manual_seed(3)
-        weights = [torch.randn(5, 5).tolist() for _ in range(3)]
-        return SpikeNorm().scales(case(chain(*weights, activation=lambda: nn.ReLU(inplace=in_place)), torch.rand(6, 5), encoder=Direct()))
+        model = chain(*(torch.randn(20, 20).tolist() for _ in range(5)), activation=lambda: nn.ReLU(inplace=in_place))
+        return SpikeNorm().scales(case(model, torch.rand(6, 20), steps=50))
 
     assert found(True) == found(False)
 
