@@ -111,14 +111,13 @@ def test_memory_holds_a_few_groups_only():
     seen = []
     c, nodes = alone(torch.rand(200, 3))
     statistics.sweep(c, nodes, lambda node, value: seen.append(len(value)))
-    assert seen == [32] * 6 + [8]
+    assert seen == [64] * 3 + [8]
 
 
 def test_pairs_with_labels_and_generators_are_read():
     data = torch.rand(10, 3)
-    c, nodes = alone(data)
     for batches in (Batches([(data[:4], 0), (data[4:], 1)]), Batches(part for part in data.split(3))):
-        c, nodes = case(nn.Sequential(nn.ReLU()), batches, sample=data[:1]), None
+        c = case(nn.Sequential(nn.ReLU()), batches, sample=data[:1])
         nodes = [node for node, _ in c.net.activations()]
         for _ in range(2):
             assert next(iter(statistics.maxima(c, nodes).values())) == data.max()
@@ -129,7 +128,7 @@ def test_values_that_are_not_finite_are_refused_by_name(bad):
     data = torch.rand(40, 3)
     data[35, 1] = bad
     c, nodes = alone(data)
-    with pytest.raises(ConversionError, match=r"_0 \(layer '0'\): its values on the calibration data are not all finite"):
+    with pytest.raises(ConversionError, match=r"_0 \(layer '0'\): its values are not all finite; look for NaN"):
         statistics.maxima(c, nodes)
 
 

@@ -1,7 +1,8 @@
 """Statistics of a network's activations over the calibration inputs, a few inputs at a time.
 
 All inputs go through the network in groups of the same size, whatever the batches: the same input then gives the same bits wherever
-it stands, which kernels do not promise across sizes. Counts and maxima do not depend on order, so neither do the results.
+it stands, which kernels do not promise across sizes. Counts and maxima do not depend on order, so neither do the results. The data
+must be the same at every pass, in any order: no random crops.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from spikeloom.core.params import Choice
 if TYPE_CHECKING:
     from spikeloom.convert.normalisers.base import Case
 
-GROUP = 32  # inputs that go through the network together
+GROUP = 64  # inputs that go through the network together
 PER = Choice(("layer", "channel"), "one number for a layer, or one for each of its channels")
 OF = Choice(("positive", "all"), "the activations that are not 0, or all")
 # digits of the 31 bits of a float32 that is not negative, one pass over the data each: 256 KB for a layer, 16 KB for a channel
@@ -74,7 +75,7 @@ def finite(node: fx.Node, value: Tensor) -> Tensor:
     """`value`, or a refusal that names the node."""
     if value.numel() and not all(math.isfinite(end.item()) for end in value.aminmax()):
         layer = f"{node.name} (layer {node.target!r})" if node.op == "call_module" else node.name
-        raise ConversionError(f"{layer}: its values on the calibration data are not all finite; look for NaN in the data or the weights")
+        raise ConversionError(f"{layer}: its values are not all finite; look for NaN in the calibration data and in the weights")
     return value
 
 

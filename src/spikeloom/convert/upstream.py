@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
-from torch import fx, nn
+from torch import fx
 
 from spikeloom.convert.graph import Net
 from spikeloom.convert.vocabulary import ACTIVATIONS, WEIGHTED
@@ -30,7 +31,7 @@ def fires(net: Net, node: fx.Node) -> bool:
     return isinstance(net.of(node), ACTIVATIONS) and not node.meta.get("pool")
 
 
-def firing(net: Net) -> list[tuple[fx.Node, nn.Module]]:
+def firing(net: Net) -> list[tuple[fx.Node, Any]]:
     """The activations with a scale of their own."""
     return [(node, module) for node, module in net.activations() if not node.meta.get("pool")]
 
@@ -40,7 +41,7 @@ def sources(net: Net, node: fx.Node) -> list[fx.Node]:
     return nearest(net, node, lambda other: fires(net, other) or other.op == "placeholder")
 
 
-def drivers(net: Net, node: fx.Node) -> list[tuple[fx.Node, nn.Module]]:
+def drivers(net: Net, node: fx.Node) -> list[tuple[fx.Node, Any]]:
     """The weighted layers that drive `node` directly: no activation and no other weight lies between."""
     ends = nearest(net, node, lambda other: fires(net, other) or isinstance(net.of(other), WEIGHTED))
     return [(end, module) for end in ends if isinstance(module := net.of(end), WEIGHTED)]

@@ -52,7 +52,7 @@ class Normaliser:
             if isinstance(module, QCFS):
                 scale = module.scale.detach().clone()
             elif node.meta.get("pool"):
-                scale = _before(case.net, node, final)
+                scale = scale_before(case.net, node, final)
             else:
                 scale = found[node.name].to(case.net.sample)
                 scale = torch.where(scale > 0, scale, 1.0).minimum(cap(module).to(scale))
@@ -64,7 +64,7 @@ class Normaliser:
         return dataclasses.asdict(self)
 
 
-def _before(net: Net, node: fx.Node, scales: dict[str, Tensor]) -> Tensor:
+def scale_before(net: Net, node: fx.Node, scales: dict[str, Tensor]) -> Tensor:
     """The scale of the layer before a pool; of several, or where the channels are others, the largest; 1 for the input."""
     before = [scales[source.name] for source in sources(net, node) if source.name in scales]
     if len(before) == 1 and before[0].numel() in (1, net.shape(node)[1]):

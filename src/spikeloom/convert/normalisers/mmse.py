@@ -82,7 +82,7 @@ class _Histogram:
 
     def add(self, value: Tensor) -> None:
         """value `[G, n]`, from 0 to top."""
-        share = value.double() / self.top
+        share = (value.double() / self.top).clamp(max=1)
         groups = (self.bins + 1) * torch.arange(len(value), device=value.device).unsqueeze(1)
         place = ((share * self.bins).long() + groups).flatten()
         self.counts += torch.bincount(place, minlength=self.counts.numel()).view_as(self.counts)

@@ -4,11 +4,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, fx
 from torch.func import functional_call
 
 from spikeloom.convert.graph import Net
 from spikeloom.convert.normalisers.base import Case, Normaliser
+from spikeloom.convert.statistics import finite
 from spikeloom.convert.upstream import fires, sources
 from spikeloom.convert.vocabulary import WEIGHTED, cap, slope
 from spikeloom.core import bibliography
@@ -46,13 +47,14 @@ class ModelBased(Normaliser):
         x = net.sample.new_ones(1, *net.sample.shape[1:])
         spans: dict[fx.Node, Span] = {}
         for node in net.nodes:
-            module = net.of(node)
+            module: Any = net.of(node)
             if node.op == "placeholder":
                 spans[node] = x * self.low, x * self.high
                 sizes[node] = x.new_tensor(self.high)
             elif fires(net, node):
-                drive = spans[node.args[0]]  # type: ignore[index]
+                drive = spans[node.all_input_nodes[0]]
                 before = torch.stack([sizes[source] for source in sources(net, node)]).amax()
+                finite(node, drive[1])
                 sizes[node] = scale = self._scale(module, drive, before)
                 low = -scale if slope(module) else 0 * scale  # one spike up, and one down where it can
                 spans[node] = low.expand_as(drive[0]), scale.expand_as(drive[0])
@@ -60,7 +62,7 @@ class ModelBased(Normaliser):
                 spans[node] = _pass(net, node, spans)
         return {node.name: size for node, size in sizes.items() if fires(net, node)}
 
-    def _scale(self, module: nn.Module, drive: Span, before: Tensor) -> Tensor:
+    def _scale(self, module: Any, drive: Span, before: Tensor) -> Tensor:
         if isinstance(module, QCFS):
             return module.scale.detach().to(before)
         low, high = drive
@@ -74,7 +76,7 @@ def _pass(net: Net, node: fx.Node, spans: dict[fx.Node, Span]) -> Span:
     """The span of a node that does not fire."""
     module: Any = net.of(node)
     if isinstance(module, WEIGHTED):
-        low, high = spans[node.args[0]]  # type: ignore[index]
+        low, high = spans[node.all_input_nodes[0]]
         return _weighted(module, low, high), _weighted(module, high, low)
 
     def value(end: int) -> Tensor:

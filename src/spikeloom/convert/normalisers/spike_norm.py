@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, fx
 
 from spikeloom.convert.graph import ADD, Net
-from spikeloom.convert.normalisers.base import Case, Normaliser
+from spikeloom.convert.normalisers.base import Case, Normaliser, scale_before
 from spikeloom.convert.statistics import finite, inputs
 from spikeloom.convert.upstream import fires, firing, nearest, sources
 from spikeloom.convert.vocabulary import WEIGHTED, in_units
@@ -71,9 +71,9 @@ class SpikeNorm(Normaliser):
                 neuron, scale = neurons[node]
                 value = scale * neuron(currents[node] / scale)
             for reader in readers.get(node, []):
-                currents[reader] = value
+                currents[reader] = value.clone()  # an activation may work in place
                 if reader in sought:
-                    top = net.of(reader)(finite(node, value)).abs().amax()  # type: ignore[misc]
+                    top = net.of(reader)(finite(node, value).clone()).abs().amax()  # type: ignore[misc]
                     found[reader.name] = torch.maximum(found[reader.name], top)
             return value
 
@@ -86,10 +86,8 @@ def _neurons(case: Case, scales: dict[str, Tensor], steps: int) -> dict[fx.Node,
     """A neuron of threshold 1 and its scale for each activation that has one; those behind a pool have the scale before it."""
     made = {}
     for node, module in case.net.activations():
-        names = [node.name] if fires(case.net, node) else [source.name for source in sources(case.net, node)]
-        known = [scales[name] for name in names if name in scales]
-        if known:
-            scale = torch.stack(known).amax()
+        scale = scales.get(node.name) if fires(case.net, node) else scale_before(case.net, node, scales)
+        if scale is not None:
             neuron = case.make(in_units(module, scale), case.net.sample.new_tensor(1.0)).to(case.net.sample).eval()
             neuron.steps = steps
             made[node] = neuron, scale
