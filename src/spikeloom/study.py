@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 from spikeloom import data, measure, models, recipes
 from spikeloom.convert import Affine, Converted, convert, files, routes
+from spikeloom.convert.passes import NameModules
+from spikeloom.convert.take import take
 from spikeloom.core.errors import ParameterError, RecipeError, refusal
 from spikeloom.core.params import Choice, nearest
 from spikeloom.io import weights, zoo
@@ -100,7 +102,7 @@ def study(
     images = data.load(set_name, data_dir)
     route = routes.load(method, options)
     prepare = _Prepare(images, route.input, one.pixels)
-    net = prepare.adapt(one.net)
+    net = prepare.adapt(_plain(one.net, prepare(images.train_images[:2])))
     train, _ = data.split(images.train_labels, images.validation)
     chosen = np.sort(np.random.default_rng(seed).permutation(train)[:calibration])
     torch.manual_seed(seed)
@@ -164,6 +166,13 @@ def _batches(images: data.ImageSet, prepare: _Prepare, size: int) -> Iterator[tu
     for start in range(0, len(images.test_labels), size):
         rows = slice(start, start + size)
         yield prepare(images.test_images[rows]), torch.from_numpy(np.array(images.test_labels[rows]))
+
+
+def _plain(net: nn.Module, sample: Tensor) -> nn.Module:
+    """The network as modules: what torch.export wrote for one size of batch takes any."""
+    taken = take(net, sample)
+    NameModules().run(taken)
+    return taken.module
 
 
 @torch.no_grad()
