@@ -34,7 +34,11 @@ def values(net: Net) -> dict[fx.Node, Any]:
         node.meta["shape"] = first.shape if node.meta["depends"] and isinstance(first, Tensor) else None
 
     for rows in [len(exported)] if fixed else [2, 3]:  # type: ignore[arg-type]
-        net.watch(look, net.sample.repeat(rows, *[1] * (net.sample.dim() - 1))[:rows].clone())
+        try:
+            net.watch(look, net.sample.repeat(rows, *[1] * (net.sample.dim() - 1))[:rows].clone())
+        except Exception as error:
+            advice = "take numbers of inputs out of forward(): x.flatten(1) in place of x.view(8, -1)"
+            raise ConversionError(f"the traced graph fails on {rows} inputs: {str(error).splitlines()[0]}; {advice}") from error
     return known
 
 

@@ -13,6 +13,7 @@ _REASONS: dict[str, str] = {
     **dict.fromkeys(("instancenorm", "instancenorm1d", "instancenorm2d", "instancenorm3d"), _NORM),
     **dict.fromkeys(("mul", "div", "bmm", "einsum", "bilinear", "multiheadattention", "scaleddotproductattention"), _PRODUCT),
     **dict.fromkeys(("lstm", "gru", "rnn", "lstmcell", "grucell", "rnncell"), _MEMORY),
+    **dict.fromkeys((f"maxpool{d}dwithindices" for d in (1, 2, 3)), "gives indices too; set return_indices=False"),
     "matmul": _PRODUCT,
     "prelu": "has a slope for each channel; train with nn.LeakyReLU(slope), of one slope from 0 to 1, or ReLU in its place",
     "syncbatchnorm": "is for training on several devices; put a BatchNorm with the same values in its place",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import inspect
+import operator
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -77,6 +78,10 @@ def _bare(own: nn.Module) -> None:
         if parametrize.is_parametrized(module):
             for name in list(module.parametrizations):  # type: ignore[union-attr,arg-type]
                 parametrize.remove_parametrizations(module, name)
+                value = getattr(module, name)
+                if not isinstance(value, nn.Parameter):
+                    delattr(module, name)
+                    module.register_parameter(name, nn.Parameter(value, requires_grad=False))
         for hook in list(module._forward_pre_hooks.values()):
             if hasattr(hook, "compute_weight"):  # weight_norm, spectral_norm
                 hook.remove(module)
@@ -135,7 +140,8 @@ def _plain(module: fx.GraphModule) -> fx.GraphModule:
     graph = fx.Graph()
     graph.output(_single(graph.graph_copy(module.graph, {})))
     for node in reversed(list(graph.nodes)):
-        if not node.users and (node.name == "_guards_fn" or node.op == "placeholder" or "_assert" in str(node.target)):
+        check = node.name == "_guards_fn" or node.target is operator.eq or "_assert" in str(node.target)
+        if not node.users and (check or node.op == "placeholder"):
             graph.erase_node(node)
     inputs = [node for node in graph.nodes if node.op == "placeholder"]
     if len(inputs) != 1:
