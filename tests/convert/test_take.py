@@ -82,11 +82,18 @@ def test_an_in_place_sum_that_fx_does_not_see_goes_through_export():
 
 
 def test_weights_computed_from_others_become_plain():
-    plain = nn.Conv2d(2, 3, 3)
     model = nn.utils.parametrizations.weight_norm(nn.Conv2d(2, 3, 3))
-    model.load_state_dict({**model.state_dict(), "bias": plain.bias})
     net = named(nn.Sequential(model, nn.ReLU()))
     assert set(dict(net.module.named_parameters())) == {"0.weight", "0.bias"}
+    assert torch.allclose(net.module(x), F.relu(model(x)))
+    assert nn.utils.parametrize.is_parametrized(model)  # and it works as before
+
+
+def test_an_old_style_weight_norm_is_baked_in():
+    with pytest.warns(FutureWarning):
+        model = nn.utils.weight_norm(nn.Conv2d(2, 3, 3)).requires_grad_(False)
+    model.weight = model.weight.detach()
+    net = named(nn.Sequential(model, nn.ReLU()))
     assert torch.allclose(net.module(x), F.relu(model(x)))
 
 

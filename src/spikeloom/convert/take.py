@@ -76,12 +76,11 @@ def _bare(own: nn.Module) -> None:
     """Weights that are computed from others become plain ones; hooks go."""
     for module in list(own.modules()):
         if parametrize.is_parametrized(module):
-            for name in list(module.parametrizations):  # type: ignore[union-attr,arg-type]
-                parametrize.remove_parametrizations(module, name)
-                value = getattr(module, name)
-                if not isinstance(value, nn.Parameter):
-                    delattr(module, name)
-                    module.register_parameter(name, nn.Parameter(value, requires_grad=False))
+            values = {name: getattr(module, name) for name in module.parametrizations}  # type: ignore[union-attr,operator]
+            del module.parametrizations
+            module.__class__ = type(module).__mro__[1]  # remove_parametrizations would change the class, which the user's layer shares
+            for name, value in values.items():
+                module.register_parameter(name, nn.Parameter(value, requires_grad=False))
         for hook in list(module._forward_pre_hooks.values()):
             if hasattr(hook, "compute_weight"):  # weight_norm, spectral_norm
                 hook.remove(module)
