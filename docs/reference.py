@@ -15,6 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from spikeloom import activations, blocks, cli, data, encoders, losses, models, neurons, norms, recipes, surrogates
+from spikeloom.convert import normalisers, passes, routes
+from spikeloom.convert.passes.base import FACTS
+from spikeloom.convert.routes.base import ALLOWED
 from spikeloom.core.paper import Paper
 from spikeloom.core.params import Choice, Count, Param
 from spikeloom.data import augment
@@ -71,6 +74,31 @@ def block_page() -> str:
 def activation_page() -> str:
     intro = "Activations of ordinary networks that are trained to become spiking ones."
     return _page("Activations", intro, (_entry(cls, _signature(cls)) for cls in activations.known.values()))
+
+
+def method_page() -> str:
+    intro = (
+        "Published conversions as whole methods, [explained](../explanation/conversion.md). An option is replaced by a keyword of "
+        "`convert`, on the command line by `key=value`; another `normaliser` or `neuron` brings its own.\n\n"
+    )
+    allowed = _table(("option", "allowed"), [(f"`{name}`", ", ".join(f"`{value!r}`" for value in ALLOWED[name])) for name in ALLOWED])
+    meaning = _prose((routes.Route.__doc__ or "").partition("\n\n")[2])
+    return _page("Conversion methods", f"{intro}{meaning}\n\n{allowed}", (_method(name) for name in routes.known))
+
+
+def normaliser_page() -> str:
+    intro = "How much ANN activation a spike of a layer stands for. Fields are options of a conversion: `normaliser=NAME FIELD=VALUE`."
+    entries = []
+    for cls in normalisers.known.values():
+        fields = [(f"`{field.name}`", f"`{field.default!r}`") for field in dataclasses.fields(cls)]
+        entries.append(_entry(cls, _table(("field", "default"), fields) if fields else ""))
+    return _page("Normalisers", intro, entries)
+
+
+def pass_page() -> str:
+    intro = "Small rewritings of the graph, [in this order](../explanation/conversion.md#the-passes). What they require and provide:\n\n"
+    facts = _table(("fact", "meaning"), [(f"`{name}`", text) for name, text in FACTS.items()])
+    return _page("Passes", intro + facts, (_entry(cls, _pass_facts(cls)) for cls in passes.known.values()))
 
 
 def loss_page() -> str:
@@ -138,6 +166,18 @@ def _recipe(name: str, run: Run) -> str:
     facts.append(_table(("field", "value"), [(f"`{k}`", f"`{v}`") for k, v in sorted(shown.items())]))
     rest = ", ".join(f"`{k}={v}`" for k, v in sorted(fields.items()) if k not in shown)
     return f"## {name}\n\n" + "\n\n".join([*facts, f"And, at the general default: {rest}."])
+
+
+def _method(name: str) -> str:
+    route = routes.load(name)
+    links = f"[{route.normaliser}](normalisers.md#{route.normaliser.lower()}), [{route.neuron}](neurons.md#{route.neuron.lower()})."
+    values = _table(("option", "value"), [(f"`{key}`", f"`{value!r}`") for key, value in sorted(route.options().items())])
+    return "\n\n".join([f"## {name}", _prose(routes.known[name].__doc__), links, values, f"Source: {_cite(route.paper)}"])
+
+
+def _pass_facts(cls: Any) -> str:
+    needs, gives = (", ".join(f"`{fact}`" for fact in sorted(facts)) or "nothing" for facts in (cls.requires, cls.provides))
+    return f"In the ledger: `{cls.__new__(cls).name}`. Requires {needs}; provides {gives}; the network's function is {cls.function}."
 
 
 def _neuron_facts(cls: Any) -> str:
@@ -220,7 +260,8 @@ def _page(title: str, intro: str, entries: Iterable[str]) -> str:
 
 PAGES: dict[str, Callable[[], str]] = {
     "neurons": neuron_page, "surrogates": surrogate_page, "encoders": encoder_page, "norms": norm_page, "blocks": block_page,
-    "activations": activation_page, "losses": loss_page, "models": model_page, "data": data_page, "recipes": recipe_page, "cli": cli_page,
+    "activations": activation_page, "methods": method_page, "normalisers": normaliser_page, "passes": pass_page, "losses": loss_page,
+    "models": model_page, "data": data_page, "recipes": recipe_page, "cli": cli_page,
 }  # fmt: skip
 
 if __name__ == "__main__":

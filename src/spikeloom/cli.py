@@ -9,7 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from spikeloom.bench import command as bench
+from spikeloom.convert import routes
 from spikeloom.core.errors import RecipeError, SpikeloomError, refusal
+
+COMPARED = (
+    "recipe", "method", "overrides", "params", "steps", "ann_accuracy", "test", "steps_to_target", "validated", "last", "best",
+    "synops_per_image", "energy_uJ", "seconds",
+)  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,7 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"unrecognised arguments: {' '.join(rest)}")
     try:
         if not hasattr(chosen, "malloc"):  # a benchmark does so itself, or not
-            _tune()
+            from spikeloom import tune_allocator
+
+            tune_allocator()
         chosen.run(chosen)
     except SpikeloomError as error:
         print(f"spikeloom: {error}", file=sys.stderr)
@@ -33,14 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _tune() -> None:
-    from spikeloom import tune_allocator
-
-    tune_allocator()
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("spikeloom", description="Deep spiking neural networks: train, compare, inspect.")
+    parser = argparse.ArgumentParser("spikeloom", description="Deep spiking neural networks: train, convert, compare, inspect.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(name: str, run: Any, text: str) -> argparse.ArgumentParser:
@@ -61,21 +63,21 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--weights", type=Path, help=".safetensors or .npz (default: the run's own)")
     evaluate.add_argument("--data-dir")
     evaluate.add_argument("--json", type=Path, help="write the evaluation here")
-    convert = command("convert", _convert, "Convert a trained network into a spiking one; accuracy and energy for every number of steps.")
-    convert.add_argument("what", metavar="NAME|DIR|FILE", help="a run folder, a .pt2 or .onnx file, or a recipe or network with --weights")
-    convert.add_argument("changes", nargs="*", metavar="key=value", help="what differs from the published method")
-    convert.add_argument("--method", required=True, help="for example diehl2015-data, rueckauer2017, qcfs, calibration")
-    convert.add_argument("--data", required=True, help="image set to calibrate and test on")
-    convert.add_argument("--steps", type=int, required=True, help="largest number of time steps; all smaller ones are measured too")
-    convert.add_argument("--input", help="current, poisson or rate (default: the method's)")
-    convert.add_argument("--weights", type=Path, help=".safetensors or .npz")
-    convert.add_argument("--target", type=_share, help="share of the ANN's accuracy to reach, such as 0.99 or 99%%")
-    convert.add_argument("--pixels", help="what the network takes, raw (in [0, 1]) or standardised (default: as trained; files: raw)")
-    convert.add_argument("--calibration", type=int, default=1024, help="number of training images to calibrate on")
-    convert.add_argument("--seed", type=int, default=0)
-    convert.add_argument("--data-dir")
+    convert = command("convert", _convert, "Convert a trained network into a spiking one; accuracy and energy after every number of steps.")
+    convert.add_argument("what", metavar="NAME|DIR|FILE", help="of the zoo, run folder, .pt2, .onnx; with --weights, recipe or model")
+    convert.add_argument("changes", nargs="*", metavar="key=value", help="an option of the method, such as reset=zero or percentile=99.99")
+    convert.add_argument("--method", required=True, help=", ".join(routes.known))
+    convert.add_argument("--data", required=True, help="image set: training images to calibrate on, the whole test set to measure")
+    convert.add_argument("--steps", type=int, required=True, help="largest number of time steps; one pass measures all smaller ones too")
+    convert.add_argument("--input", help="how images enter: current, poisson or rate (default: the method's)")
+    convert.add_argument("--weights", type=Path, help=".safetensors or .npz, for a recipe or a model")
+    convert.add_argument("--target", type=_share, help="report the fewest steps with this share of the ANN's accuracy, 0.99 or 99%%")
+    convert.add_argument("--pixels", help="what the network takes: raw, in [0, 1], or standardised (default: as trained; files: raw)")
+    convert.add_argument("--calibration", type=int, default=1024, help="number of training images to calibrate on (default %(default)s)")
+    convert.add_argument("--seed", type=int, default=0, help="of the choice of these images, and of random input (default %(default)s)")
+    convert.add_argument("--data-dir", help="folder with the data sets, as for train")
     convert.add_argument("--out", type=Path, help="folder for record.json and report.html")
-    convert.add_argument("--json", type=Path, help="write the answers here")
+    convert.add_argument("--json", type=Path, help="write the answers alone here, as one flat object")
     compare = command("compare", _compare, "Compare runs: a table here, compare.json and a page with charts in --out.")
     compare.add_argument("folders", nargs="+", type=Path, metavar="DIR")
     compare.add_argument("--out", type=Path, default=Path("runs/compare"))
@@ -107,7 +109,7 @@ def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]])
     for i, column in enumerate(columns):
         table.add_column(column, no_wrap=i == 0, overflow="fold")
     for row in rows:
-        table.add_row(*map(str, row))
+        table.add_row(*map(_short, row))
     console = Console()
     Console(width=console.width if console.is_terminal else 200).print(table)
 
@@ -139,12 +141,10 @@ def _eval(chosen: argparse.Namespace) -> None:
     from spikeloom.train.evaluate import evaluate
     from spikeloom.train.keeper import WEIGHTS
 
-    folder = Path(chosen.what)
+    folder, changes, recipe, weights = Path(chosen.what), _changes(chosen.changes), chosen.what, chosen.weights
     if folder.is_dir():
         old = record.read(folder)
-        changes, recipe, weights = old["overrides"] | _changes(chosen.changes), old["recipe"], chosen.weights or folder / WEIGHTS
-    else:
-        changes, recipe, weights = _changes(chosen.changes), chosen.what, chosen.weights
+        changes, recipe, weights = old["overrides"] | changes, old["recipe"], weights or folder / WEIGHTS
     run = recipes.load(recipe, changes)
     if weights is None:
         raise RecipeError(refusal("eval --weights", None, "a .safetensors or .npz file", "or give a run folder instead of a recipe"))
@@ -172,13 +172,13 @@ def _convert(chosen: argparse.Namespace) -> None:
         progress=lambda batches, total: track(batches, "test set", total, transient=True, disable=not sys.stderr.isatty()),
     )  # fmt: skip
     conversion = found["conversion"]
-    rows = [(row["pass"], len(row["nodes"]), _short(row["error"]), _short(row["steps"])) for row in conversion["ledger"]]
+    rows = [(row["pass"], len(row["nodes"]), row["error"], row["steps"]) for row in conversion["ledger"]]
     _table("Ledger", ("pass", "nodes", "error against the ANN", "steps"), rows)
     shown = sorted({min(2**k, chosen.steps) for k in range(chosen.steps.bit_length() + 1)})
     accuracy, energy = found["accuracy_by_step"], conversion["energy_uJ"]
     _table(
         f"{found['title']} on {chosen.data}: the ANN has {conversion['ann_accuracy']:.4f} at {found['ann_energy_uJ']:.4g} uJ",
-        ("T", "accuracy", "energy, uJ"), [(t, f"{accuracy[t - 1]:.4f}", _short(energy[t - 1])) for t in shown],
+        ("T", "accuracy", "energy, uJ"), [(t, f"{accuracy[t - 1]:.4f}", energy[t - 1]) for t in shown],
     )  # fmt: skip
     if chosen.target is not None:
         goal = conversion["steps_to_target"]
@@ -198,13 +198,13 @@ def _compare(chosen: argparse.Namespace) -> None:
     chosen.out.mkdir(parents=True, exist_ok=True)
     page = report.write_comparison(records, chosen.out)
     rows = report.compare_rows(records)
-    shown = ("recipe", "overrides", "params", "steps", "validated", "last", "best", "synops_per_image", "energy_uJ", "seconds")
-    _table("Comparison (test accuracy)", shown, [[_short(row.get(name)) for name in shown] for row in rows])
+    shown = [name for name in COMPARED if any(row.get(name) is not None for row in rows)]
+    _table("Comparison (test accuracy)", shown, [[row.get(name) for name in shown] for row in rows])
     print(f"page: {page}")
 
 
 def _short(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _report(chosen: argparse.Namespace) -> None:
