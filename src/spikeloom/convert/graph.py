@@ -145,7 +145,7 @@ class _Watched(fx.Interpreter):
             for old in self.user_to_last_uses.get(node, []):
                 self.env.pop(old, None)
             if node is self.until:
-                return self.env[node] if node in self.env else None
+                return self.env.get(node)
         return None
 
 
