@@ -80,7 +80,8 @@ K = {
     "b": torch.randn(4, generator=G), "m": torch.randn(4, generator=G), "v": torch.rand(4, generator=G) + 0.5,
     "f": torch.randn(5, 72, generator=G), "fb": torch.randn(5, generator=G), "flat": torch.tensor([0, -1]), "one": torch.tensor([1, -1]),
     "free": torch.tensor([-1, 72]), "zero": torch.tensor(0.0), "six": torch.tensor(6.0), "axes": torch.tensor([2, 3]),
-    "pads": torch.tensor([0, 0, 1, 0, 0, 0, 2, 1]), "half": torch.tensor(0.5), "line": torch.tensor([8, 9]), "col": torch.randn(1, 2, 1, 1, generator=G),
+    "pads": torch.tensor([0, 0, 1, 0, 0, 0, 2, 1]), "half": torch.tensor(0.5), "line": torch.tensor([8, 9]),
+    "col": torch.randn(1, 2, 1, 1, generator=G),
 }  # fmt: skip
 
 # name: (nodes as (operator, inputs, options), the same in torch)
@@ -89,7 +90,10 @@ GRAPHS = {
         [("Conv", "x w b", {"pads": [1, 1, 1, 1]}), ("BatchNormalization", "0 b m b v", {"epsilon": 1e-3}), ("Relu", "1", {})],
         lambda x: F.relu(F.batch_norm(F.conv2d(x, K["w"], K["b"], padding=1), K["b"], K["v"], K["b"], K["m"], eps=1e-3)),
     ),
-    "uneven conv": ([("Conv", "x w", {"pads": [1, 0, 2, 1], "strides": [2, 1]})], lambda x: F.conv2d(F.pad(x, (0, 1, 1, 2)), K["w"], None, (2, 1))),
+    "uneven conv": (
+        [("Conv", "x w", {"pads": [1, 0, 2, 1], "strides": [2, 1]})],
+        lambda x: F.conv2d(F.pad(x, (0, 1, 1, 2)), K["w"], None, (2, 1)),
+    ),
     "groups": (
         [("Conv", "x w", {}), ("Conv", "0 g", {"group": 4, "dilations": [1, 1]})],
         lambda x: F.conv2d(F.conv2d(x, K["w"]), K["g"], groups=4),
@@ -98,7 +102,10 @@ GRAPHS = {
         [("ConvTranspose", "x t", {"strides": [2, 2], "output_padding": [1, 1]})],
         lambda x: F.conv_transpose2d(x, K["t"], stride=2, output_padding=1),
     ),
-    "gemm": ([("Flatten", "x", {}), ("Gemm", "0 f fb", {"transB": 1, "alpha": 2.0, "beta": 0.5})], lambda x: 2 * x.flatten(1) @ K["f"].t() + K["fb"] / 2),
+    "gemm": (
+        [("Flatten", "x", {}), ("Gemm", "0 f fb", {"transB": 1, "alpha": 2.0, "beta": 0.5})],
+        lambda x: 2 * x.flatten(1) @ K["f"].t() + K["fb"] / 2,
+    ),
     "matmul": ([("Reshape", "x flat", {}), ("MatMul", "0 ft", {}), ("Add", "1 fb", {})], lambda x: x.flatten(1) @ K["f"].t() + K["fb"]),
     "fixed batch": ([("Reshape", "x one", {}), ("Gemm", "0 f fb", {"transB": 1})], lambda x: F.linear(x.flatten(1), K["f"], K["fb"])),
     "free batch": ([("Reshape", "x free", {}), ("Gemm", "0 f", {"transB": 1})], lambda x: F.linear(x.flatten(1), K["f"])),
@@ -131,7 +138,8 @@ def write(path, nodes, outputs=1, batch="n"):
     from onnx import TensorProto, helper, numpy_helper
 
     made = [
-        helper.make_node(op, inputs.split(), [str(k)], name=f"net/{op.lower()}_{k}", **options) for k, (op, inputs, options) in enumerate(nodes)
+        helper.make_node(op, inputs.split(), [str(k)], name=f"net/{op.lower()}_{k}", **options)
+        for k, (op, inputs, options) in enumerate(nodes)
     ]
     used = {name for _, inputs, _ in nodes for name in inputs.split()}
     arrays = {**K, "ft": K["f"].t().contiguous()}
@@ -157,14 +165,26 @@ def test_onnx_graphs_are_what_torch_computes(name, tmp_path):
 
 
 REFUSED = {
-    "operator": ([("Relu", "x", {}), ("Erf", "0", {})], r"'net/erf_1' \(Erf, node 2 of 2, after 'net/relu_0'\): is not read here, .*known are Add, Concat"),
+    "operator": (
+        [("Relu", "x", {}), ("Erf", "0", {})],
+        r"'net/erf_1' \(Erf, node 2 of 2, after 'net/relu_0'\): is not read here, .*known are Add, Concat",
+    ),
     "product": ([("Relu", "x", {}), ("MatMul", "x 0", {})], r"\(MatMul, .*: is not read here, with 2 computed inputs"),
-    "constant first": ([("MatMul", "w x", {})], r"\(MatMul, node 1 of 1, the first\): its first input is a constant; the activations come first"),
+    "constant first": (
+        [("MatMul", "w x", {})],
+        r"\(MatMul, node 1 of 1, the first\): its first input is a constant; the activations come first",
+    ),
     "auto_pad": ([("Conv", "x w", {"auto_pad": "SAME_LOWER"})], "auto_pad='SAME_LOWER'; write the padding out as pads"),
-    "uneven pool": ([("MaxPool", "x", {"kernel_shape": [2, 2], "pads": [0, 0, 1, 1]})], r"pads \[0, 0\] before and \[1, 1\] after; must be the same"),
+    "uneven pool": (
+        [("MaxPool", "x", {"kernel_shape": [2, 2], "pads": [0, 0, 1, 1]})],
+        r"pads \[0, 0\] before and \[1, 1\] after; must be the same",
+    ),
     "output_shape": ([("ConvTranspose", "x t", {"output_shape": [8, 8]})], "output_shape is given; write it as pads and output_padding"),
     "transA": ([("Flatten", "x", {}), ("Gemm", "0 f", {"transA": 1})], "transA=1 mixes the batch; must be 0"),
-    "training": ([("BatchNormalization", "x b m b v", {"training_mode": 1})], "training_mode=1 normalises by the batch; export the network in evaluation"),
+    "training": (
+        [("BatchNormalization", "x b m b v", {"training_mode": 1})],
+        "training_mode=1 normalises by the batch; export the network in evaluation",
+    ),
     "dilated average": ([("AveragePool", "x", {"kernel_shape": [2, 2], "dilations": [2, 2]})], r"dilations=\[2, 2\]; must be 1"),
     "reshape": ([("Reshape", "x pads", {})], r"only flattening to \[0, -1\] is known; export x.flatten\(1\)"),
     "flatten": ([("Flatten", "x", {"axis": 2})], "axis=2; must be 1"),

@@ -14,7 +14,9 @@ GOLDEN = Path(__file__).parent / "golden"
 
 def _unit(draw, convert, c, act):
     """One piece of a network with c channels in and out at the same size."""
-    kind = draw(st.sampled_from(["conv", "depthwise", "grouped", "transposed", "norm", "act", "residual", "cross", "concat", "pool", "average"]))
+    kind = draw(
+        st.sampled_from(["conv", "depthwise", "grouped", "transposed", "norm", "act", "residual", "cross", "concat", "pool", "average"])
+    )
     bias = draw(st.booleans())
     if kind == "conv":
         return nn.Conv2d(c, c, 3, padding=1, bias=bias)
@@ -25,7 +27,9 @@ def _unit(draw, convert, c, act):
     if kind == "norm":
         return nn.BatchNorm2d(c, affine=bias)
     if kind == "act":
-        return act if bias else draw(st.sampled_from([nn.ReLU(), nn.ReLU6(), nn.LeakyReLU(0.1), nn.Hardtanh(0.0, 1.5), nn.ReLU(inplace=True)]))
+        return (
+            act if bias else draw(st.sampled_from([nn.ReLU(), nn.ReLU6(), nn.LeakyReLU(0.1), nn.Hardtanh(0.0, 1.5), nn.ReLU(inplace=True)]))
+        )
     if kind in ("pool", "average"):
         return nn.MaxPool2d(3, 1, 1) if kind == "pool" else nn.AvgPool2d(3, 1, 1)
     body = nn.Sequential(*(_unit(draw, convert, c, act) for _ in range(draw(st.integers(1, 3)))))

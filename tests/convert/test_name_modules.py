@@ -6,7 +6,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from spikeloom.convert.graph import ADD, CAT, ConversionError
+from spikeloom.convert.operations import Unfit
 from spikeloom.convert.passes import known
+from spikeloom.convert.sites import fit
 from spikeloom.convert.take import take
 from spikeloom.convert.vocabulary import ALL
 
@@ -165,7 +167,10 @@ REFUSED = {
     "silu": (lambda m, x: F.silu(x), r"'silu' .*: " + SMOOTH),
     "hardswish": (lambda m, x: F.hardswish(x), r"'hardswish' .*: " + SMOOTH),
     "layer_norm": (lambda m, x: F.layer_norm(x, (6, 6)), "'layer_norm' .*normalises by its own input.*train with BatchNorm in its place"),
-    "batch statistics": (lambda m, x: F.batch_norm(x, None, None, training=True) * 0 + x, "'batch_norm' .*normalises by the statistics of the batch; call eval"),
+    "batch statistics": (
+        lambda m, x: F.batch_norm(x, None, None, training=True) * 0 + x,
+        "'batch_norm' .*normalises by the statistics of the batch; call eval",
+    ),
     "attention": (lambda m, x: F.scaled_dot_product_attention(x, x, x), "'scaled_dot_product_attention' .*multiplies activations"),
     "dynamic matmul": (lambda m, x: x @ x, "'matmul' .*computed from the input, is one of its arguments"),
     "clamp below 0": (lambda m, x: x.clamp(-1, 1), "clamps between -1 and 1; the lower end must be 0"),
@@ -182,11 +187,20 @@ REFUSED = {
     "joined rows": (lambda m, x: torch.cat([x, x], 2), "joins along axis 2; must be the channels, axis 1"),
     "joined zeros": (lambda m, x: torch.cat([x, torch.zeros(x.size(0), 1, 6, 6)], 1), "'zeros' .*is not among"),
     "number of inputs": (lambda m, x: x + m.pair, r"the traced graph fails on 3 inputs: .*; take numbers of inputs out of forward\(\)"),
-    "constant map": (lambda m, x: x + m.map, r"a constant \(6, 6\) with a value \(2, 3, 6, 6\); must be one number, or one for each channel"),
+    "constant map": (
+        lambda m, x: x + m.map,
+        r"a constant \(6, 6\) with a value \(2, 3, 6, 6\); must be one number, or one for each channel",
+    ),
     "reciprocal": (lambda m, x: 1 / x, "'div' .*divides by an activation; no weight does that; replace it"),
-    "batch as number": (lambda m, x: F.interpolate(x, scale_factor=float(1)) * x.size(0) / x.size(0), "one of its arguments is the number of inputs"),
+    "batch as number": (
+        lambda m, x: F.interpolate(x, scale_factor=float(1)) * x.size(0) / x.size(0),
+        "one of its arguments is the number of inputs",
+    ),
     "rounding": (lambda m, x: torch.div(x, 2, rounding_mode="floor"), "has the options .*rounding_mode.*leave them out"),
-    "indices": (lambda m, x: F.max_pool2d(x, 2, return_indices=True)[0], "'max_pool2d_with_indices' .*gives indices too; set return_indices=False"),
+    "indices": (
+        lambda m, x: F.max_pool2d(x, 2, return_indices=True)[0],
+        "'max_pool2d_with_indices' .*gives indices too; set return_indices=False",
+    ),
     "antialias": (lambda m, x: F.interpolate(x, scale_factor=2, mode="bilinear", antialias=True), "antialias=True has no module"),
     "another type": (lambda m, x: x.double(), "of torch.float32 becomes .* of torch.float64; convert inputs and weights before"),
     "unknown": (lambda m, x: torch.cumsum(x, 1), "'cumsum' .*is not among what can be converted .*; replace it by one of these"),
@@ -237,7 +251,9 @@ def test_the_place_of_a_layer():
     model.add_module("features", nn.Sequential(nn.Conv2d(2, 3, 3), nn.ReLU(), nn.Conv2d(3, 3, 1)))
     model.add_module("act", nn.GELU())
     model.add_module("head", nn.Flatten())
-    with pytest.raises(ConversionError, match=r"^'act' \(GELU, node 4 of 5, after 'features.2'\): its output is no multiple of a spike count"):
+    with pytest.raises(
+        ConversionError, match=r"^'act' \(GELU, node 4 of 5, after 'features.2'\): its output is no multiple of a spike count"
+    ):
         converted(model, inputs())
     with pytest.raises(ConversionError, match=r"^'0' \(GELU, node 1 of 1, the first\): "):
         converted(nn.Sequential(nn.GELU()), inputs())
@@ -264,3 +280,42 @@ def test_weights_shared_by_two_layers_are_split(float64):
     for name in ("SplitShared", "RemoveDropout", "FoldNorms"):
         known[name]().run(net)
     assert torch.allclose(net.module(x), model(x), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "module, message",
+    [
+        (nn.Flatten(0, 1), "flattens the batch; give start_dim=1"),
+        (nn.MaxPool2d(2, return_indices=True), "gives indices too; set return_indices=False"),
+        (nn.BatchNorm2d(3, track_running_stats=False), "normalises by the statistics of the batch; train with track_running_stats=True"),
+    ],
+)
+def test_layers_that_no_graph_may_have(module, message):
+    with pytest.raises(Unfit, match=message):
+        fit(module, torch.empty(2, 3, 6, 6, device="meta"))
+
+
+def test_writing_into_a_tensor_that_is_read_in_another_shape_is_refused():
+    def function(m, x):
+        flat = x.flatten(1)
+        x.relu_()
+        return flat
+
+    with pytest.raises(
+        ConversionError, match=r"'relu' \(relu\): writes into a tensor that 'output' reads later in another shape; use the form"
+    ):
+        converted(Calls(function), inputs())
+
+
+def test_a_sum_of_maps_with_other_channels_is_refused():
+    model = Calls(lambda m, x: x + m.one(x), one=nn.Conv2d(3, 1, 1))
+    with pytest.raises(
+        ConversionError, match=r"'add' .*adds \(2, 3, 6, 6\) and \(2, 1, 6, 6\); both must have the same channels on axis 1"
+    ):
+        converted(model, inputs())
+
+
+def test_joining_with_a_constant_of_two_rows_is_refused_by_the_third():
+    model = Calls(lambda m, x: torch.cat([x, m.pair], 1), pair=torch.zeros(2, 1, 6, 6))
+    with pytest.raises(ConversionError, match="the traced graph fails on 3 inputs"):
+        converted(model, inputs())

@@ -141,7 +141,10 @@ class Uncopied(nn.Module):
 @pytest.mark.parametrize(
     "model, message",
     [
-        (DataDependent(), r"DataDependent: cannot be traced; torch.fx: .*control flow.*; torch.export: .*; take data-dependent control flow"),
+        (
+            DataDependent(),
+            r"DataDependent: cannot be traced; torch.fx: .*control flow.*; torch.export: .*; take data-dependent control flow",
+        ),
         (Uncopied(), r"Uncopied: cannot be copied: not me; take off old-style weight norms"),
         (nn.Linear(9, 2), r"Linear: fails on inputs \(2, 2, 4, 4\) of torch.float32: mat1 and mat2"),
         (Calls(lambda x: (x, x)), r"Calls: gives tuple; must be one tensor \[B, \.\.\.\]; wrap it"),
