@@ -62,7 +62,10 @@ def test_the_command_writes_answers_record_and_page(tmp_path, capsys):
     assert len(answers["accuracy"]) == 2 and answers["target"] == 0.99
     assert {"pass", "nodes", "scale", "error"} <= set(answers["ledger"][0])
     assert (tmp_path / "run" / "report.html").stat().st_size > 10_000
+    capsys.readouterr()
     assert main(["compare", str(tmp_path / "run"), "--out", str(tmp_path / "c")]) == 0
+    shown = capsys.readouterr().out
+    assert all(column in shown for column in ("method", "ann_accuracy", "test")) and "validated" not in shown
 
 
 def test_what_is_asked_wrongly_is_refused(subject, tmp_path):
