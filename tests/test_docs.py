@@ -68,7 +68,8 @@ def reference() -> dict[str, str]:
     ("page", "registry"),
     [
         ("neurons", neurons.known), ("surrogates", surrogates.known), ("encoders", encoders.known), ("norms", norms.known),
-        ("blocks", blocks.known), ("activations", activations.known), ("losses", losses.known), ("models", models.known), ("recipes", recipes.known),
+        ("blocks", blocks.known), ("activations", activations.known), ("losses", losses.known), ("models", models.known),
+        ("recipes", recipes.known),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )  # fmt: skip

@@ -23,7 +23,7 @@ def differentiated(neuron, x, steps, state, scan):
     sum((o * w).sum() for o, w in zip((spikes, *last), weights, strict=True)).backward()
     return SimpleNamespace(
         spikes=spikes.detach(), last=[s.detach() for s in last], x=x.grad, first=[s.grad for s in state],
-        values={name: p.grad for name, p in neuron.named_parameters()},
+        values={name: torch.zeros_like(p) if p.grad is None else p.grad for name, p in neuron.named_parameters()},
     )  # fmt: skip
 
 
