@@ -28,7 +28,8 @@ def differentiated(neuron, x, steps, state, scan):
 
 
 def fused(neuron, x, steps, state=None):
-    """Spikes and final state by `engine.run`."""
+    """Spikes and final state by `engine.run`, for which no state is zero."""
+    state = state if state is not None or neuron.starts_at_zero else neuron._start(x, steps)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         return engine.run(neuron, x, steps, state, neuron._shaped(x))
