@@ -233,7 +233,6 @@ LAYERS = {
     "AdaptiveMaxPool2d": (nn.AdaptiveMaxPool2d(1), "is not among what can be converted"),
     "Unflatten": (nn.Sequential(nn.Flatten(1), nn.Unflatten(1, (3, 36))), "'unit.1' .*Unflatten, node 4 of 4.*is not among"),
     "AvgPool1d": (nn.Sequential(nn.Flatten(1), nn.AvgPool1d(2)), r"its input is \(2, 108\); must be \[B, C, \.\.\.\] with 1 axes of space"),
-    "Conv2d": (nn.Sequential(nn.Flatten(2), nn.Conv2d(2, 3, 1)), r"its input is \(2, 3, 36\); must have 4 axes, \[B, C, \.\.\.\]"),
     "Softmax": (nn.Softmax(2), "over axis 2; must be over the classes, axis 1"),
 }
 
@@ -285,6 +284,7 @@ def test_weights_shared_by_two_layers_are_split(float64):
 @pytest.mark.parametrize(
     "module, message",
     [
+        (nn.Conv1d(3, 3, 1), r"its input is \(2, 3, 6, 6\); must have 3 axes, \[B, C, \.\.\.\]"),
         (nn.Flatten(0, 1), "flattens the batch; give start_dim=1"),
         (nn.MaxPool2d(2, return_indices=True), "gives indices too; set return_indices=False"),
         (nn.BatchNorm2d(3, track_running_stats=False), "normalises by the statistics of the batch; train with track_running_stats=True"),

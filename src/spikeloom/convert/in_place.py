@@ -33,4 +33,4 @@ def undo_in_place(net: Net) -> None:
                     later = f"{label(reader, net.of(reader))!r} reads later in another shape; use the form that does not work in place"
                     raise ConversionError(f"{label(node, module)!r} ({operation(node, module)}): writes into a tensor that {later}")
         if hasattr(module, "inplace"):
-            module.inplace = False
+            setattr(module, "inplace", False)  # noqa: B010
