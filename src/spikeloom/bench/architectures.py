@@ -13,13 +13,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from spikeloom import convert, measure
-from spikeloom.bench.race import Field, Place, head
+from spikeloom.bench.race import Field, Place, head, short
 from spikeloom.convert import ConversionError, Converted
 from spikeloom.convert.vocabulary import MAX_POOLS, NORMS
 from spikeloom.core.errors import ParameterError, SpikeloomError, refusal
@@ -29,19 +30,30 @@ from spikeloom.core.params import nearest
 NETS = {"resnet18": 64, "bn_vgg11": 32, "mobilenetv2_w1": 64, "densenet121": 64, "resnet20_cifar10": 32, "squeezenet_v1_0": 64}
 REQUIREMENT = "pytorchcv==0.0.67"
 CLASSES, STATISTICS, OCTAVES = 10, 32, 3  # images that the norms' statistics are taken on; octaves that the slope is fitted to
-HEADLINE = -0.8  # a slope above it is told and explained
+STEEP, APART = -0.8, 0.15  # a median slope above the first is explained; slopes that differ by the second are different
+GATES = (
+    "max pools: with averages in their place the slope is {other:.2f}. A gate passes the spikes of the input that leads; where two rates "
+    "differ by less than 1/T it changes sides and passes spikes of both, more than either has. Such windows become rarer like 1/T, so that "
+    "the norm of the error falls like the square root of 1/T"
+)
+TRANSIENT = (
+    "still in its transient: the slope is {first:.2f} in the first of the last octaves and {last:.2f} in the last. A layer fires wrongly "
+    "until the ones before it have settled, and what it has emitted wrongly stays in its count: the deeper, the later 1/T begins"
+)
+OPEN = "falls more slowly than 1/T; neither gates nor a transient explain it"
 
 
 @dataclass(frozen=True)
 class Options:
-    """What is converted. steps: the largest number of them, a power of two; batch: inputs, which are those of the calibration too."""
+    """What is converted. nets: () for all; steps: the largest number of them, a power of two; batch: inputs, the calibration's too."""
 
-    nets: tuple[str, ...] = tuple(NETS)
+    nets: tuple[str, ...] = ()
     steps: int = 1024
     batch: int = 2
     seed: int = 0
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "nets", tuple(self.nets) or tuple(NETS))
         for name in self.nets:
             if name not in NETS:
                 raise ParameterError(f"bench --nets: got {name!r}; {nearest(name, NETS)}")
@@ -82,7 +94,6 @@ def _filled(net: nn.Module, x: Tensor) -> nn.Module:
 
 def bench(options: Options, place: Place, told: Callable[[str], object] = print) -> dict[str, Any]:
     """The record: a row of `results` for each network and each thing that can become of its max pools."""
-    importlib.import_module("spikeloom")
     with place.settled() as device:
         results = []
         for name in options.nets:
@@ -90,7 +101,7 @@ def bench(options: Options, place: Place, told: Callable[[str], object] = print)
             pools = ("gate", "average") if any(isinstance(m, MAX_POOLS) for m in net.modules()) else ("none",)
             rows = [_row(net, name, kind, options, device) for kind in pools]
             for row in rows:
-                row["note"] = _note(row, rows)
+                row["note"] = note(row, rows)
                 told(_line(row))
             results += rows
         return head("architectures", asdict(options), place, Field()) | {"results": results}
@@ -151,12 +162,37 @@ def _outputs(snn: Converted) -> Iterator[list[Tensor]]:
         handle.remove()
 
 
-def _note(row: dict[str, Any], rows: list[dict[str, Any]]) -> str:
-    return ""
+def note(row: dict[str, Any], rows: list[dict[str, Any]]) -> str:
+    """Why the errors of `row` do not fall like 1 / T, of what the `rows` of the same network show; "" where they do."""
+    if row["refused"] or row["slope"]["median"] <= STEEP:
+        return ""
+    other = next((r for r in rows if r["pools"] == "average" and not r["refused"]), None)
+    if row["pools"] == "gate" and other and other["slope"]["median"] < row["slope"]["median"] - APART:
+        return GATES.format(other=other["slope"]["median"])
+    curve = [sorted(errors)[len(errors) // 2] for errors in zip(*(layer["relative_error"] for layer in row["layers"]), strict=True)]
+    octaves = [math.log2(b / a) for a, b in pairwise(curve[-OCTAVES - 1 :]) if a > 0 and b > 0]
+    if octaves and octaves[-1] < octaves[0] - APART / 2:
+        return TRANSIENT.format(first=octaves[0], last=octaves[-1])
+    return OPEN
 
 
 def _line(row: dict[str, Any]) -> str:
     what = f"{row['net']}, pools {row['pools']}: "
     if row["refused"]:
         return what + "refused: " + row["refused"]
-    return what + f"{len(row['layers'])} layers, error {row['error']}, slope {row['slope']}, output {row['output_error'][-1]:.3g}, {row['seconds']:.1f} s"
+    error, falls = row["error"], row["slope"]
+    text = f"{len(row['layers'])} layers, error {error['median']:.2g} (worst {error['worst']:.2g}), slope {falls['median']:.2f} "
+    return what + text + f"(worst {falls['worst']:.2f}), {row['seconds']:.0f} s. {row['note']}"
+
+
+def tables(record: dict[str, Any]) -> list[tuple[str, list[str], list[list[object]]]]:
+    """Title, columns and rows of what is shown."""
+    columns = ["network", "max pools", "layers", "error, median", "worst", "slope, median", "worst", "output", "slope", "seconds"]
+    shown: list[list[object]] = []
+    for row in record["results"]:
+        line: list[object] = [row["net"], row["pools"], len(row["layers"])]
+        if not row["refused"]:
+            numbers = [*row["error"].values(), *row["slope"].values(), row["output_error"][-1], row["output_slope"], row["seconds"]]
+            line += [short(number) for number in numbers]
+        shown.append(line + [""] * (len(columns) - len(line)))
+    return [(f"Errors relative to the ANN after T = {record['options']['steps']}, and their slope", columns, shown)]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from spikeloom import convert, models
 from spikeloom.bench import rivals
 from spikeloom.bench.gate import Verdict
-from spikeloom.bench.race import Field, Place, head, rows
+from spikeloom.bench.race import Field, Place, head, rows, short
 from spikeloom.bench.rivals import Evaluator
 from spikeloom.bench.timing import Run
 from spikeloom.convert import Converted
@@ -221,3 +221,23 @@ def _first_share(one: Evaluator, x: Tensor, steps: int, rounds: int = 3) -> floa
         for handle in handles:
             handle.remove()
     return statistics.median(shares)
+
+
+def tables(record: dict[str, Any]) -> list[tuple[str, list[str], list[list[object]]]]:
+    """Title, columns and rows of what is shown."""
+    o, first = record["options"], record["before_first_neuron"]
+    columns = ["impl", "precision", "malloc", "images a call", "ms", "images/s", f"{TEST_SET:,} images, s", "over the ANN's pass", "rounds"]
+    keys = ("batch", "median_ms", "images_per_second", "test_set_s", "vs_ann", "rounds")
+    speed: list[list[object]] = [
+        [row["impl"], row["precision"], row["malloc"], *(short(row[key]) for key in keys)] for row in record["results"]
+    ]
+    times: list[list[object]] = [
+        [row["impl"], row["malloc"], short(row["median_ms"] / 1e3), short(row["vs_ours"]), row["rounds"]] for row in record["conversions"]
+    ]
+    return [
+        (f"{NETS[o['net']]} at T = {o['steps']}, {record['threads']} thread(s); {first:.1%} before the first neuron", columns, speed),
+        (
+            f"Converting with {o['calibration']:,} images, ours by {o['method']}",
+            ["impl", "malloc", "seconds", "over ours", "rounds"], times,
+        ),
+    ]  # fmt: skip
