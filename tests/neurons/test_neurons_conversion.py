@@ -171,6 +171,22 @@ def test_after_the_prelude_the_same_input_gives_the_ideal_count(cls):
     assert not snn(x).any()
 
 
+@pytest.mark.parametrize("cls", [SRPIF, COSIF])
+def test_gradients_of_a_calibrated_neuron_are_finite_and_those_of_differences(cls, float64):
+    neuron = cls(prelude=2, fires="smooth", surrogate="sigmoid", reset_gradient="through", learnable=("threshold", "start"))
+    x = torch.randn(5, 40, generator=torch.Generator().manual_seed(2)) + 0.25
+    neuron(x).sum().backward()
+    with torch.no_grad():
+        for parameter in (neuron.threshold, neuron.start):
+            value = parameter.item()
+            right, left = (parameter.fill_(value + d) and neuron(x).sum().item() for d in (1e-6, -1e-6))
+            parameter.fill_(value)
+            assert parameter.grad.item() == pytest.approx((right - left) / 2e-6, rel=1e-5)
+    plain = cls(prelude=2, learnable=("threshold",))
+    plain(x).sum().backward()
+    assert plain.threshold.grad.isfinite()
+
+
 def test_a_calibration_keeps_a_potential():
     neuron = SRPIF(prelude=2)
     neuron.potential = torch.tensor([0.25])

@@ -24,6 +24,8 @@ from spikeloom.core.params import Choice, Count, Param
 from spikeloom.neurons._integrator import Integrator
 from spikeloom.neurons.base import State
 
+NEVER = 1000.0  # thresholds; the extremes of a membrane that never fired, or was never silent
+
 
 class COSIF(Integrator):
     """Integrate and fire with a calibrated first membrane (COS)."""
@@ -43,7 +45,7 @@ class COSIF(Integrator):
 
     def initial(self, x: Tensor) -> State:
         v, clock, *_ = super().initial(x)
-        return v, clock, torch.full_like(x, float("inf")), torch.full_like(x, -1000.0), v  # low and high in thresholds
+        return v, clock, torch.full_like(x, NEVER), torch.full_like(x, -NEVER), v  # low and high in thresholds
 
     def step(self, x: Tensor, state: State, p: Any) -> tuple[Tensor, State]:
         v, clock, low, high, first = state
@@ -54,6 +56,6 @@ class COSIF(Integrator):
         high = torch.where(fired, high, torch.maximum(high, u / p.threshold))
         less = first - p.threshold * (low - 0.999).clamp(min=1)
         more = first + p.threshold * (1.001 - high).clamp(min=1)
-        again = torch.where((v < 0) & (low < float("inf")), less, first)
+        again = torch.where((v < 0) & (low < NEVER), less, first)
         again = torch.where(v >= p.threshold, more, again)
         return s, (torch.where(clock == self.prelude, again, v), clock, low, high, first)
