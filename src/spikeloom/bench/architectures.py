@@ -114,7 +114,7 @@ def _row(net: nn.Module, name: str, pools: str, options: Options, device: torch.
     try:
         snn = convert(net, "rueckauer2017", x, options.steps, percentile=100.0, pools="average" if pools == "average" else "gate")
     except ConversionError as why:
-        return {**row, "refused": str(why), "layers": [], "seconds": time.perf_counter() - start}
+        return {**row, "refused": str(why), "steps": [], "layers": [], "seconds": time.perf_counter() - start}
     return {**row, **faithfulness(snn, x), "seconds": time.perf_counter() - start}
 
 
