@@ -47,6 +47,19 @@ def test_spiking_inputs_are_standardised_inside(subject, given):
     assert errors[0][-1] < 0.3 and errors[0][-1] < errors[0][3]
 
 
+def test_bfloat16_is_measured_and_recorded(subject):
+    seen = []
+    subject.net[0].register_forward_hook(lambda m, inputs, output: seen.append(output.dtype))
+    found = {p: study.study(subject, "rueckauer2017", "digits", 4, calibration=50, precision=p) for p in ("float32", "bfloat16")}
+    assert set(seen) == {torch.float32}  # the ANN is measured as it is
+    plain, half = found["float32"], found["bfloat16"]
+    assert [one["conversion"]["precision"] for one in (plain, half)] == ["float32", "bfloat16"]
+    assert study.answer(half)["precision"] == "bfloat16"
+    # rates, errors and operations do not depend on it; the outputs do
+    assert plain["layers"] == half["layers"] and plain["conversion"]["synops"] == half["conversion"]["synops"]
+    assert plain["conversion"]["early_exit"] != half["conversion"]["early_exit"]
+
+
 def test_the_command_writes_answers_record_and_page(tmp_path, capsys):
     torch.manual_seed(0)
     weights.save(ann_cnn(), tmp_path / "w.safetensors")
@@ -80,6 +93,8 @@ def test_what_is_asked_wrongly_is_refused(subject, tmp_path):
     assert study.read_options("rueckauer2017", {"percentile": "99.5", "normaliser": "Percentile"}) == {
         "normaliser": "Percentile", "percentile": 99.5,
     }  # fmt: skip
+    with pytest.raises(ParameterError, match="convert --precision: got 'float16'; must be one of 'float32', 'bfloat16'"):
+        study.study(subject, "opi", "digits", 2, precision="float16")
     with pytest.raises(ParameterError, match="convert --pixels: got 'grey'"):
         study.study(study.Subject("n", subject.net, "grey", ""), "opi", "digits", 2)
 

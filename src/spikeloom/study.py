@@ -28,6 +28,7 @@ from spikeloom.train.run import build, read_as
 
 CALIBRATED, PROBED, COMPARED, SHOWN = 1024, 64, 32, 3
 ROWS = 2048  # images times steps in one call
+PRECISION = Choice(("float32", "bfloat16"), "of the layers while accuracy is measured")
 
 
 @dataclass(frozen=True)
@@ -88,15 +89,17 @@ def read_options(method: str, texts: Mapping[str, str]) -> dict[str, Any]:
 
 def study(
     one: Subject, method: str, set_name: str, steps: int, *, data_dir: str | None = None, target: float | None = None, seed: int = 0,
-    calibration: int = CALIBRATED, options: Mapping[str, Any] | None = None,
+    calibration: int = CALIBRATED, options: Mapping[str, Any] | None = None, precision: str = "float32",
     progress: Callable[[Iterable[Any], int], Iterable[Any]] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Convert, measure on the whole test set, and return the record (docs/record.md).
 
-    target: share of the ANN's accuracy to reach. calibration: number of training images for the rules that need data. progress: wraps the
-    batches of the test set, given with their number.
+    target: share of the ANN's accuracy to reach. calibration: number of training images for the rules that need data. precision:
+    `"float32"`, or `"bfloat16"`: autocast while the converted network's accuracy is measured, and nowhere else. progress: wraps the batches
+    of the test set, given with their number.
     """
     started = time.perf_counter()
+    PRECISION.check("convert --precision", precision)
     if target is not None and not 0 < target <= 1:
         raise ParameterError(refusal("convert --target", target, "a share in (0, 1], such as 0.99"))
     images = data.load(set_name, data_dir)
@@ -112,7 +115,8 @@ def study(
     torch.manual_seed(seed)
     size = max(ROWS // (steps + snn.prelude), 1)
     batches: Iterable[Any] = _batches(images, prepare, size)
-    found = measure.accuracy(snn, progress(batches, -(-len(images.test_labels) // size)) if progress else batches)
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+        found = measure.accuracy(snn, progress(batches, -(-len(images.test_labels) // size)) if progress else batches)
     goal = None if target is None else found.steps_to(target * dense)
     return {
         **_head(one, snn, images, seed), **_cost(snn, prepare(images.test_images[:PROBED])),
@@ -121,7 +125,8 @@ def study(
         "conversion": {
             "method": method, "title": route.title, "input": snn.conversion.route.input, "model": one.name, "weights": one.weights,
             "options": record.plain({k: str(v) if isinstance(v, Path) else v for k, v in (options or {}).items()}),
-            "calibration_images": len(chosen), "ann_accuracy": dense, "target": target, "steps_to_target": goal, "ledger": snn.ledger,
+            "calibration_images": len(chosen), "ann_accuracy": dense, "precision": precision, "target": target, "steps_to_target": goal,
+            "ledger": snn.ledger,
             **_by_step(snn, prepare(images.test_images[:PROBED])), "early_exit": found.early,
             "seconds_to_convert": converted - started,
         },
@@ -134,7 +139,7 @@ def answer(found: Mapping[str, Any]) -> dict[str, Any]:
     """The flat object that `spikeloom convert --json` writes."""
     conversion = found["conversion"]
     keys = (
-        "method", "model", "input", "ann_accuracy", "target", "steps_to_target", "ledger", "synops", "energy_uJ", "early_exit",
+        "method", "model", "input", "ann_accuracy", "precision", "target", "steps_to_target", "ledger", "synops", "energy_uJ", "early_exit",
         "seconds_to_convert",
     )  # fmt: skip
     own = {key: found[key] for key in ("steps", "layers", "ann_energy_uJ", "seed", "seconds")}

@@ -9,8 +9,8 @@ from torch import nn
 
 import spikeloom
 from spikeloom import models
-from spikeloom.convert import ConversionError, normalisers, routes
-from spikeloom.core.errors import ParameterError
+from spikeloom.convert import normalisers, routes
+from spikeloom.core.errors import DataError, ParameterError
 from spikeloom.nn.activations import QCFS
 
 W1, W2, W3 = ([[1.5, -0.5], [2.0, 1.0]], [[1.0, 0.5], [-1.0, 2.0]], [[0.8, 0.6]])
@@ -203,7 +203,7 @@ def test_what_is_asked_wrongly_is_refused():
         spikeloom.convert(net, "rueckauer2017", x, 4, pools="max")
     with pytest.raises(ParameterError, match="convert steps: got 0; must be a whole number of at least 1"):
         spikeloom.convert(net, "rueckauer2017", x, 0)
-    with pytest.raises(ConversionError, match="got no input"):
+    with pytest.raises(DataError, match="calibration data: got 'no inputs'"):
         spikeloom.convert(net, "rueckauer2017", [], 4)
 
 

@@ -135,7 +135,7 @@ def test_neurons_behind_a_pool_of_several_layers_have_the_largest_scale():
             return self.pool(torch.cat([self.up(self.a(x)), self.down(self.b(x))], 1))
 
     found = ChannelWise().scales(case(Two(), torch.rand(8, 1, 2, 2), pools=True))
-    assert found["first_neuron"] == 1
+    assert "first_neuron" not in found  # the input may be negative
     assert found["pool_neuron"] == torch.cat([found["up"], found["down"]]).amax()
 
 

@@ -23,12 +23,13 @@ def differentiated(neuron, x, steps, state, scan):
     sum((o * w).sum() for o, w in zip((spikes, *last), weights, strict=True)).backward()
     return SimpleNamespace(
         spikes=spikes.detach(), last=[s.detach() for s in last], x=x.grad, first=[s.grad for s in state],
-        values={name: p.grad for name, p in neuron.named_parameters()},
+        values={name: torch.zeros_like(p) if p.grad is None else p.grad for name, p in neuron.named_parameters()},
     )  # fmt: skip
 
 
 def fused(neuron, x, steps, state=None):
-    """Spikes and final state by `engine.run`."""
+    """Spikes and final state by `engine.run`, for which no state is zero."""
+    state = state if state is not None or neuron.starts_at_zero else neuron._start(x, steps)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         return engine.run(neuron, x, steps, state, neuron._shaped(x))

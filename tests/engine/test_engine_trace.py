@@ -34,6 +34,7 @@ EXACT = {
     "eq": lambda x, p: (x == p).to(x.dtype),
     "ne": lambda x, p: (x != p).to(x.dtype),
     "where": lambda x, p: torch.where(x > 0, x, p),
+    "masked_fill": lambda x, p: x.masked_fill(x > p, 0.25),
     "logic": lambda x, p: (((x > 0) & (x < p)) | ~(x > -1)).to(x.dtype),
     "minimum": lambda x, p: torch.minimum(x, p),
     "maximum": lambda x, p: torch.maximum(p, x),

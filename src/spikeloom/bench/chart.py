@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
+from spikeloom.bench import curves
 from spikeloom.bench.race import short
 from spikeloom.bench.shares import PARTS
 from spikeloom.core.errors import ParameterError, refusal
@@ -30,25 +32,35 @@ def check(path: Path) -> Path:
 
 def write(record: dict[str, Any], path: Path) -> Path:
     """Draw `record` into `path`, whole or not at all."""
-    neuron = record["bench"] == "neuron"
-    panels = _neuron_panels(record["results"]) if neuron else _network_panels(record["results"])
-    tallest = max(len(rows) for _, rows, _ in panels)
-    size = 4.7 * len(panels), max(2.4, bars_height(tallest, 26) / 72 + 0.5)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
     with matplotlib.style.context(["default", {**STYLE, "figure.facecolor": LIGHT["page"], "savefig.facecolor": LIGHT["page"]}]):
-        figure = Figure(figsize=size, layout="constrained")
-        for axes, (draw, rows, label) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
-            draw(axes, rows, label)
+        figure = Figure(layout="constrained")
+        curves.draw(figure, record) if record["bench"] == "architectures" else _bar_charts(figure, record)
         figure.suptitle(title(record), x=0.01, ha="left", fontsize=11.5, color=LIGHT["muted"])
         figure.savefig(temporary, dpi=150)
     os.replace(temporary, path)
     return path
 
 
+def _bar_charts(figure: Figure, record: dict[str, Any]) -> None:
+    if record["bench"] == "conversion":
+        panels = _conversion_panels(record)
+    else:
+        panels = _neuron_panels(record["results"]) if record["bench"] == "neuron" else _network_panels(record["results"])
+    tallest = max(len(rows) for _, rows, _ in panels)
+    figure.set_size_inches(4.7 * len(panels), max(2.4, bars_height(tallest, 26) / 72 + 0.5))
+    for axes, (draw, rows, label) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        draw(axes, rows, label)
+
+
 def title(record: dict[str, Any]) -> str:
     """What was run and where, in one line."""
     o = record["options"]
+    if record["bench"] == "architectures":
+        return f"Converted layer by layer: distance from the ANN, IF with soft reset, up to T = {o['steps']}"
+    if record["bench"] == "conversion":
+        return f"ann_{o['net']} converted, T = {o['steps']}; {record['threads']} thread(s), malloc {record['malloc']}"
     name = o["neuron"].rpartition("/")[2]
     what = f"{name}, T={o['steps']}, N={o['neurons']:,}, {o['dtype']}" if record["bench"] == "neuron" else (
         f"{o['model']} {'-'.join(map(str, o['channels']))}, {name}, T={o['steps']}, B={o['batch']}, {o['precision']} bit"
@@ -73,6 +85,18 @@ def _network_panels(rows: Rows) -> list[tuple[Any, Rows, str]]:
     if any(row["peak_mib"] is not None for row in rows):
         panels.append((_peaks, _sorted(rows, "peak_mib"), "MiB of peak memory"))
     return panels
+
+
+def _conversion_panels(record: dict[str, Any]) -> list[tuple[Any, Rows, str]]:
+    speed = _sorted([row for row in record["results"] if row["impl"] != "ann"], "test_set_s")
+    return [
+        (_numbers("test_set_s"), speed, "seconds for 10,000 images, extrapolated"),
+        (_numbers("median_ms", 1e-3), _sorted(record["conversions"], "median_ms"), "seconds to convert"),
+    ]
+
+
+def _numbers(key: str, unit: float = 1.0) -> Callable[[Axes, Rows, str], None]:
+    return lambda axes, rows, label: _bars(axes, rows, [row[key] * unit for row in rows], label)
 
 
 def _sorted(rows: Rows, key: str) -> Rows:

@@ -1,4 +1,4 @@
-"""`spikeloom bench neuron | layer | network`: options, the table, the files. Imports nothing heavy until one of them runs."""
+"""`spikeloom bench WHAT`: options, the table, the files. Imports nothing heavy until one of them runs."""
 
 from __future__ import annotations
 
@@ -47,18 +47,37 @@ def add(commands: Any, table: Table) -> None:
         sub.add_argument("--reference", choices=("yes", "no"), default="no", help="run our reference loop too")
         sub.add_argument("--peak", choices=("yes", "no"), default="yes", help="peak memory, each in a process of its own")
         sub.add_argument("--where", choices=("yes", "no"), default="yes", help="shares of convolution, norm, neuron and rest")
-    for sub in (neuron, layer, network):
+    conversion = kind("conversion", "Converting a trained network, and running what came of it.")
+    conversion.add_argument("--net", default="vgg", help="vgg or resnet: models.ann_vgg, models.ann_resnet")
+    conversion.add_argument("--weights", metavar="FILE", help="trained ones, .safetensors or .npz (default: random)")
+    conversion.add_argument("--method", default="rueckauer2017", help="whose time to convert is taken")
+    conversion.add_argument("--channels", type=_numbers, default=(), metavar="C,C,C", help="of the stages; () for the model's")
+    conversion.add_argument("--calibration", type=int, default=1024, metavar="N", help="images to convert with")
+    conversion.add_argument("--steps", type=int, default=32, metavar="T")
+    conversion.add_argument("--batches", type=_numbers, default=(16, 64), metavar="B,B", help="images in a call; each takes its fastest")
+    nets = kind("architectures", "The error of every layer of six networks of pytorchcv over the number of steps; no times.")
+    nets.add_argument("--nets", type=_names, default=(), metavar="NAME,NAME", help="() for all six")
+    nets.add_argument("--steps", type=int, default=1024, metavar="T", help="the largest, a power of two")
+    nets.add_argument("--batch", type=int, default=2, metavar="B", help="inputs")
+    nets.add_argument("--seed", type=int, default=0)
+    nets.set_defaults(rounds=1, budget=0.0, malloc="tuned")
+    for sub in (neuron, layer, network, conversion, nets):
         sub.add_argument("--threads", type=int, default=1)
         sub.add_argument("--device", default="cpu")
+        sub.add_argument("--json", type=Path, metavar="FILE", help="write the record")
+        sub.add_argument("--chart", type=Path, metavar="FILE", help="draw it: .svg, .png or .pdf (default: beside the record)")
+    for sub in (neuron, layer, network, conversion):
         sub.add_argument("--rounds", type=int, default=9)
         sub.add_argument("--budget", type=float, default=60.0, help="seconds per contender and pass; a slower one joins fewer rounds")
         sub.add_argument("--malloc", choices=("tuned", "untuned", "both"), default="tuned", help="both: each in a process of its own")
-        sub.add_argument("--json", type=Path, metavar="FILE", help="write the record")
-        sub.add_argument("--chart", type=Path, metavar="FILE", help="draw it: .svg, .png or .pdf (default: beside the record)")
 
 
 def _numbers(text: str) -> tuple[int, ...]:
     return tuple(int(word) for word in text.split(","))
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(text.split(","))
 
 
 def _run(chosen: argparse.Namespace, table: Table) -> None:
@@ -81,13 +100,15 @@ def _run(chosen: argparse.Namespace, table: Table) -> None:
 
 
 def _measure(chosen: argparse.Namespace) -> dict[str, Any]:
-    from spikeloom.bench import child, network, neuron
+    from spikeloom.bench import architectures, child, conversion, network, neuron
     from spikeloom.bench.race import Place
     from spikeloom.bench.timing import Plan
 
     place = Place(chosen.device, chosen.threads, _malloc(chosen.malloc), Plan(rounds=chosen.rounds, budget=chosen.budget))
-    options = neuron.Options if chosen.what == "neuron" else network.Options
-    given = {f.name: getattr(chosen, f.name) for f in fields(options) if hasattr(chosen, f.name)}
+    module = {"neuron": neuron, "conversion": conversion, "architectures": architectures}.get(chosen.what, network)
+    given = {f.name: getattr(chosen, f.name) for f in fields(module.Options) if hasattr(chosen, f.name)}
+    if module in (conversion, architectures):
+        return module.bench(module.Options(**given), place)
     if chosen.what == "neuron":
         record = neuron.bench(neuron.Options(**given), place)
         # a neuron that falls back to the loop has nothing to compile
@@ -130,6 +151,18 @@ def _word(name: str, value: Any) -> list[str]:
 
 
 def _show(record: dict[str, Any], table: Table) -> None:
+    from spikeloom.bench import architectures, conversion
+
+    if record["bench"] in ("conversion", "architectures"):
+        for shown in (conversion if record["bench"] == "conversion" else architectures).tables(record):
+            table(*shown)
+    else:
+        _show_race(record, table)
+    if record["left_out"]:
+        table("Left out", ["impl", "why"], [[entry["impl"], entry["reason"]] for entry in record["left_out"]])
+
+
+def _show_race(record: dict[str, Any], table: Table) -> None:
     from spikeloom.bench.chart import title
     from spikeloom.bench.race import short
 
@@ -148,6 +181,3 @@ def _show(record: dict[str, Any], table: Table) -> None:
         table(f"One call on {record['overhead_shape']}, microseconds", ["impl", *next(iter(record["overhead_us"].values()))], calls)
         if record.get("first_use_s"):
             print("first use: " + ", ".join(f"{when} {seconds:.2f} s" for when, seconds in record["first_use_s"].items()))
-    if record["left_out"]:
-        table("Left out", ["impl", "why"], [[entry["impl"], entry["reason"]] for entry in record["left_out"]])
-

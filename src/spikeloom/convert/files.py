@@ -23,7 +23,8 @@ def load_exported(path: str | os.PathLike[str]) -> nn.Module:
         raise
     except Exception as error:
         why = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ConversionError(f"{path}: is no exported program: {why}; write it with torch.export.save(torch.export.export(...), path)") from error
+        advice = "write it with torch.export.save(torch.export.export(...), path)"
+        raise ConversionError(f"{path}: is no exported program: {why}; {advice}") from error
 
 
 def load_onnx(path: str | os.PathLike[str]) -> nn.Module:

@@ -13,7 +13,7 @@ from torch import Tensor, fx, nn
 
 from spikeloom.convert.affine import Affine
 from spikeloom.convert.vocabulary import ACTIVATIONS
-from spikeloom.core.errors import SpikeloomError
+from spikeloom.core.errors import DataError, SpikeloomError, refusal
 
 ADD, CAT = torch.add, torch.cat  # the two functions left beside modules; CAT along axis 1
 
@@ -173,5 +173,5 @@ class Batches:
                 kept.append((zlib.crc32(row.numpy().tobytes()), len(kept), x[k]))
             kept = sorted(kept, key=lambda item: item[:2])[:count]
         if not kept:
-            raise ConversionError("convert data: got no input; give a tensor [N, ...] or batches of inputs as the model takes them")
+            raise DataError(refusal("calibration data", "no inputs", "at least one batch [B, ...] as the model takes it"))
         return torch.stack([row for _, _, row in kept])

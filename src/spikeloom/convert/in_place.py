@@ -8,7 +8,10 @@ from spikeloom.convert.graph import ConversionError, Net
 from spikeloom.convert.sites import in_place, label, operation
 from spikeloom.convert.vocabulary import DROPOUTS
 
-_VIEWS = {"view", "reshape", "flatten", "squeeze", "unsqueeze", "contiguous", "detach", "alias", "to", "float", "double", "dropout", "identity"}
+_VIEWS = {
+    "view", "reshape", "flatten", "squeeze", "unsqueeze", "unflatten", "contiguous", "detach", "alias", "to", "float", "double", "dropout",
+    "getitem",
+}  # fmt: skip
 
 
 def undo_in_place(net: Net) -> None:
@@ -27,7 +30,7 @@ def undo_in_place(net: Net) -> None:
                 if other.meta.get("shape") is not None and other.meta["shape"] == source.meta.get("shape"):
                     reader.replace_input_with(other, node)
                 elif other.meta.get("shape") is not None:
-                    where = f"{label(node, module)!r} ({operation(node, module)}) writes into a tensor that {label(reader, net.of(reader))!r} reads"
-                    raise ConversionError(f"{where} later in another shape; use the form that does not work in place")
+                    later = f"{label(reader, net.of(reader))!r} reads later in another shape; use the form that does not work in place"
+                    raise ConversionError(f"{label(node, module)!r} ({operation(node, module)}): writes into a tensor that {later}")
         if hasattr(module, "inplace"):
-            module.inplace = False
+            setattr(module, "inplace", False)  # noqa: B010

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.fx.node import map_aggregate, map_arg
 
 from spikeloom.convert.graph import ADD, CAT, ConversionError, Net
 from spikeloom.convert.operations import BUILDERS, Built, Unfit, plus, reshape, times
@@ -27,14 +28,18 @@ def values(net: Net) -> dict[fx.Node, Any]:
     def look(node: fx.Node, value: Any) -> None:
         node.meta["depends"] = node is entry or any(source.meta["depends"] for source in node.all_input_nodes)
         if node.meta["depends"]:
-            value = fx.node.map_aggregate(value, lambda v: v.to("meta") if isinstance(v, Tensor) else v)
+            value = map_aggregate(value, lambda v: v.to("meta") if isinstance(v, Tensor) else v)
         first = known.setdefault(node, value)
         if node.meta["depends"] and not _tensors(value) and first != value:
             known[node] = None
         node.meta["shape"] = first.shape if node.meta["depends"] and isinstance(first, Tensor) else None
 
     for rows in [len(exported)] if fixed else [2, 3]:  # type: ignore[arg-type]
-        net.watch(look, net.sample.repeat(rows, *[1] * (net.sample.dim() - 1))[:rows].clone())
+        try:
+            net.watch(look, net.sample.repeat(rows, *[1] * (net.sample.dim() - 1))[:rows].clone())
+        except Exception as error:
+            advice = "take numbers of inputs out of forward(): x.flatten(1) in place of x.view(8, -1)"
+            raise ConversionError(f"the traced graph fails on {rows} inputs: {str(error).splitlines()[0]}; {advice}") from error
     return known
 
 
@@ -92,7 +97,7 @@ class Naming:
         if name in _SUMS:
             return self._sum(node, name)
         args, kwargs = list(node.args), dict(node.kwargs)
-        source = args.pop(0) if args else kwargs.pop("input", kwargs.pop("self", None))
+        source: Any = args.pop(0) if args else kwargs.pop("input", kwargs.pop("self", None))
         if name == "batch_norm" and isinstance(node.target, torch._ops.OpOverload):
             name = "aten.batch_norm"
         if name not in BUILDERS or not self._dynamic(source):
@@ -120,7 +125,7 @@ class Naming:
                 raise Unfit("one of its arguments is the number of inputs; an input must get the same answer in every batch")
             return self.known[node]
 
-        return fx.node.map_arg(values, value)
+        return map_arg(values, value)
 
     def _chain(self, node: fx.Node, source: fx.Node, modules: Built) -> fx.Node:
         """Call modules on the new node of `source`, under the name of `node`."""
@@ -148,8 +153,8 @@ class Naming:
     def _sum(self, node: fx.Node, name: str) -> fx.Node:
         """a + b and its kin: of two activations, or of one and a constant."""
         options = dict(node.kwargs)
-        pair = [*node.args, *(options.pop(key) for key in ("input", "self", "other") if key in options)][:2]
-        alpha = options.pop("alpha", node.args[2] if len(node.args) > 2 else 1)
+        pair: list[Any] = [*node.args, *(options.pop(key) for key in ("input", "self", "other") if key in options)][:2]
+        alpha: Any = options.pop("alpha", node.args[2] if len(node.args) > 2 else 1)
         if any(option is not None for option in options.values()):
             raise Unfit(f"has the options {options}; leave them out")
         if name in ("rsub", "neg"):

@@ -54,11 +54,11 @@ class OnnxGraph:
     def _read(self, node: Any, name: str) -> None:
         from onnx import helper, numpy_helper  # type: ignore[import-not-found]
 
-        options = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        options: dict[str, Any] = {a.name: helper.get_attribute_value(a) for a in node.attribute}
         options = {key: value.decode() if isinstance(value, bytes) else value for key, value in options.items()}
         kind, result, inputs = node.op_type, node.output[0], list(node.input)
         if kind == "Constant":
-            value = next(iter(options.values()))
+            value: Any = next(iter(options.values()))
             self.constants[result] = _tensor(numpy_helper.to_array(value) if hasattr(value, "data_type") else value)
             return
         active = [key for key in inputs if key in self.values]

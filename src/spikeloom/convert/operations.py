@@ -109,7 +109,8 @@ def dropout(x: Tensor, out: Tensor, p: float = 0.5, training: bool | None = None
 def pad(x: Tensor, out: Tensor, pad: Any, mode: str = "constant", value: float | None = None) -> Built:
     space = 2 * (x.dim() - 2)
     if mode != "constant" or value or any(pad[space:]):
-        raise Unfit(f"pads by {tuple(pad)} with mode={mode!r}, value={value}; only zeros on axes of space; for new channels, a 1x1 convolution")
+        given = f"pads by {tuple(pad)} with mode={mode!r}, value={value}"
+        raise Unfit(f"{given}; only zeros on axes of space; for new channels, a 1x1 convolution")
     return (_of("ZeroPad", x)((*pad[:space], *[0] * (space - len(pad)))),)
 
 
@@ -144,10 +145,11 @@ def upsample(mode: str) -> Callable[..., Built]:
 
 def convolution(kind: str) -> Callable[..., Built]:
     def build(
-        x: Tensor, out: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
-    ) -> Built:
-        layer = _of("Conv", x)(x.shape[1], len(weight), weight.shape[2:], _each(stride), _each(padding), _each(dilation), groups, bias is not None)
-        return (_filled(layer, weight, bias),)
+        x: Tensor, out: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
+        groups: int = 1,
+    ) -> Built:  # fmt: skip
+        sizes = (x.shape[1], len(weight), weight.shape[2:], _each(stride), _each(padding), _each(dilation))
+        return (_filled(_of("Conv", x)(*sizes, groups, bias is not None), weight, bias),)
 
     def transposed(
         x: Tensor, out: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, output_padding: Any = 0,
@@ -187,9 +189,7 @@ def batch_norm(
     norm = (nn.BatchNorm1d if x.dim() < 4 else _of("BatchNorm", x))(x.shape[1], eps, affine=weight is not None or bias is not None)
     norm.running_mean, norm.running_var = running_mean.detach().clone(), running_var.detach().clone()
     if norm.affine:
-        _filled(
-            norm, torch.ones_like(running_mean) if weight is None else weight, torch.zeros_like(running_mean) if bias is None else bias
-        )
+        _filled(norm, torch.ones_like(running_mean) if weight is None else weight, torch.zeros_like(running_mean) if bias is None else bias)
     return (norm.eval(),)
 
 

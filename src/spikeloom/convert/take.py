@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import inspect
+import operator
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -75,8 +76,11 @@ def _bare(own: nn.Module) -> None:
     """Weights that are computed from others become plain ones; hooks go."""
     for module in list(own.modules()):
         if parametrize.is_parametrized(module):
-            for name in list(module.parametrizations):  # type: ignore[union-attr,arg-type]
-                parametrize.remove_parametrizations(module, name)
+            values = {name: getattr(module, name) for name in module.parametrizations}  # type: ignore[union-attr,operator]
+            del module.parametrizations
+            module.__class__ = type(module).__mro__[1]  # remove_parametrizations would change the class, which the user's layer shares
+            for name, value in values.items():
+                module.register_parameter(name, nn.Parameter(value, requires_grad=False))
         for hook in list(module._forward_pre_hooks.values()):
             if hasattr(hook, "compute_weight"):  # weight_norm, spectral_norm
                 hook.remove(module)
@@ -135,7 +139,8 @@ def _plain(module: fx.GraphModule) -> fx.GraphModule:
     graph = fx.Graph()
     graph.output(_single(graph.graph_copy(module.graph, {})))
     for node in reversed(list(graph.nodes)):
-        if not node.users and (node.name == "_guards_fn" or node.op == "placeholder" or "_assert" in str(node.target)):
+        check = node.name == "_guards_fn" or node.target is operator.eq or "_assert" in str(node.target)
+        if not node.users and (check or node.op == "placeholder"):
             graph.erase_node(node)
     inputs = [node for node in graph.nodes if node.op == "placeholder"]
     if len(inputs) != 1:

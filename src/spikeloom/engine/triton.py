@@ -28,6 +28,7 @@ SCALAR = {
     "lt": "{0} < {1}", "le": "{0} <= {1}", "gt": "{0} > {1}", "ge": "{0} >= {1}", "eq": "{0} == {1}", "ne": "{0} != {1}",
     "logical_not": "{0} == 0", "logical_and": "({0} != 0) & ({1} != 0)", "logical_or": "({0} != 0) | ({1} != 0)",
     "bitwise_not": "{0} == 0", "bitwise_and": "{0} & {1}", "bitwise_or": "{0} | {1}", "where": "tl.where({0}, {1}, {2})",
+    "masked_fill": "tl.where({1}, {2}, {0})",
     "minimum": "tl.where(({0} < {1}) | ({0} != {0}), {0}, {1})", "maximum": "tl.where(({0} > {1}) | ({0} != {0}), {0}, {1})",
     "clamp_min": "tl.where({0} < {1}, {1}, {0})", "clamp_max": "tl.where({0} > {1}, {1}, {0})",
     "sigmoid_backward": "{0} * (1.0 - {1}) * {1}", "tanh_backward": "{0} * (1.0 - {1} * {1})",

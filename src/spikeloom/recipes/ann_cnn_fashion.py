@@ -11,6 +11,6 @@ def ann_cnn_fashion() -> Run:
         data=Data("fashion_mnist", augment=("flip", "crop:1")),
         network=Network("ann_cnn"),
         steps=1,
-        training=Training(epochs=20, batch=100, optimiser="adam", lr=2e-3, schedule="cosine", warmup=0.2),
-        minutes=7,
+        training=Training(epochs=12, batch=100, optimiser="adam", lr=2e-3, schedule="cosine", warmup=0.2, precision="bf16-mixed"),
+        minutes=3,
     )  # fmt: skip

@@ -2,9 +2,9 @@
 
 import sys
 
-from spikeloom.bench.rivals.base import Contender, Rival, Unavailable
+from spikeloom.bench.rivals.base import Contender, Evaluator, Rival, Unavailable
 from spikeloom.core import registry
 
 known: dict[str, type[Rival]] = registry.classes(sys.modules[__name__], Rival)
 globals().update(known)
-__all__ = ["Contender", "Rival", "Unavailable", "known", *known]
+__all__ = ["Contender", "Evaluator", "Rival", "Unavailable", "known", *known]

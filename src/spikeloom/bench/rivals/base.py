@@ -38,6 +38,21 @@ class Contender:
     note: str = ""
 
 
+@dataclass(frozen=True)
+class Evaluator:
+    """A converted network that answers. run: images `[B, ...]` and T to the mean output `[B, classes]` of T steps, from a fresh state.
+
+    net, neuron: the module whose calls can be watched, and the class of its spiking neurons. precision: of its layers.
+    """
+
+    impl: str
+    run: Callable[[Tensor, int], Tensor]
+    net: nn.Module
+    neuron: type[nn.Module]
+    precision: str = "float32"
+    note: str = ""
+
+
 class Rival:
     """Base of the implementations that a benchmark compares. The default is one that is part of this library."""
 
@@ -74,6 +89,14 @@ class Rival:
         Raises Unavailable where it has no equivalent.
         """
         raise Unavailable(f"{self.impl} takes no part in networks")
+
+    def convert(self, ann: nn.Module, batches: list[Tensor]) -> nn.Module:
+        """`ann` converted, its scales the layers' largest activations on `batches` of `[B, ...]`. Raises Unavailable where it cannot."""
+        raise Unavailable(f"{self.impl} converts no networks")
+
+    def evaluators(self, converted: nn.Module) -> list[Evaluator]:
+        """The ways to run what `convert` gave."""
+        return []
 
 
 class OverTime(nn.Module):

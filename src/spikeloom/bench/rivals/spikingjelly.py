@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import io
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from spikeloom.bench.rivals.base import Contender, Rival, Unavailable, constants, hard_leaky
+from spikeloom.bench.rivals.base import Contender, Evaluator, Rival, Unavailable, constants, hard_leaky
 from spikeloom.neurons import Neuron
 from spikeloom.nn.norms import TdBN
 
@@ -33,6 +36,40 @@ class SpikingJelly(Rival):
 
     def network(self, net: nn.Module) -> nn.Module:
         return _MultiStep(_layers(copy.deepcopy(net)))
+
+    def convert(self, ann: nn.Module, batches: list[Tensor]) -> nn.Module:
+        from loguru import logger
+        from spikingjelly.activation_based import ann2snn
+
+        logger.disable("spikingjelly")
+        # over several batches it averages their maxima, with momentum
+        recipe = ann2snn.RateCodingRecipe(dataloader=batches, mode="max")
+        with contextlib.redirect_stderr(io.StringIO()):  # a progress bar
+            return ann2snn.Converter(recipe=recipe).convert(copy.deepcopy(ann))
+
+    def evaluators(self, converted: nn.Module) -> list[Evaluator]:
+        from spikingjelly.activation_based import functional, neuron
+
+        multi = copy.deepcopy(converted)
+        functional.set_step_mode(multi, "m")
+
+        @torch.no_grad()
+        def loop(x: Tensor, steps: int) -> Tensor:
+            functional.reset_net(converted)
+            total = converted(x)
+            for _ in range(1, steps):
+                total = total + converted(x)
+            return total / steps
+
+        @torch.no_grad()
+        def at_once(x: Tensor, steps: int) -> Tensor:
+            functional.reset_net(multi)
+            return multi(x.expand(steps, *x.shape).contiguous()).mean(0)
+
+        return [
+            Evaluator(self.impl, loop, converted, neuron.IFNode, note="step mode s, a loop over time as in its tutorial"),
+            Evaluator(f"{self.impl}-multi-step", at_once, multi, neuron.IFNode, note="step mode m"),
+        ]
 
 
 def _node(kind: Neuron) -> nn.Module:

@@ -9,7 +9,7 @@ from torch import Tensor, fx
 
 from spikeloom.convert.graph import ADD, Net
 from spikeloom.convert.normalisers.base import Case, Normaliser, scale_before
-from spikeloom.convert.statistics import finite, inputs
+from spikeloom.convert.statistics import finite
 from spikeloom.convert.upstream import fires, firing, nearest, sources
 from spikeloom.convert.vocabulary import WEIGHTED, in_units
 from spikeloom.core import bibliography
@@ -17,6 +17,8 @@ from spikeloom.core.errors import ParameterError, refusal
 from spikeloom.core.params import Count
 from spikeloom.neurons import Neuron
 from spikeloom.nn.activations import QCFS
+
+GROUP = 16  # images in one run
 
 
 @dataclass(frozen=True)
@@ -28,17 +30,20 @@ class SpikeNorm(Normaliser):
 
     search_steps: of the runs; None for those of the SNN, 100 at most (the paper: 2500; a longer search finds larger scales only).
     factor: multiplies all scales in the end; 0.7 in a re-implementation for few steps.
+    search_images: how many calibration inputs it runs, those of smallest checksum.
     Random input is drawn anew for each image from a seed made of the image: the same whatever the order, and torch's generators stay
-    as they are. One image runs at a time, one run for each level of the graph.
+    as they are. One run of the layers before for each level of the graph.
     """
 
     paper = bibliography.SPIKE_NORM
     search_steps: int | None = None
     factor: float = 1.0
+    search_images: int = 128
 
     def __post_init__(self) -> None:
         if self.search_steps is not None:
             Count(1).check("SpikeNorm.search_steps", self.search_steps)
+        Count(1).check("SpikeNorm.search_images", self.search_images)
         if not 0 < self.factor < float("inf"):
             raise ParameterError(refusal("SpikeNorm.factor", self.factor, "positive", "1 for the largest current, below 1 for fewer steps"))
 
@@ -77,7 +82,7 @@ class SpikeNorm(Normaliser):
                     found[reader.name] = torch.maximum(found[reader.name], top)
             return value
 
-        for x in _encoded(case, steps):
+        for x in _encoded(case, steps, self.search_images):
             net.watch(look, x, until=last)
         return {name: torch.where(scale > 0, scale, 1.0) for name, scale in found.items()}
 
@@ -94,15 +99,16 @@ def _neurons(case: Case, scales: dict[str, Tensor], steps: int) -> dict[fx.Node,
     return made
 
 
-def _encoded(case: Case, steps: int) -> Iterator[Tensor]:
-    """Each image over time, `[T, ...]`."""
-    for batch in inputs(case):
-        for x in batch.cpu().split(1):
+def _encoded(case: Case, steps: int, images: int) -> Iterator[Tensor]:
+    """Groups of images over time, `[T*B, ...]`."""
+    for group in case.batches.sample(images).split(GROUP):
+        over_time = []
+        for x in group.cpu().split(1):
             with torch.random.fork_rng(devices=[]):
                 # of this computer's generator alone: torch.manual_seed would set those of all devices
                 torch.default_generator.manual_seed(zlib.crc32(x.float().contiguous().numpy().tobytes()))
-                encoded = case.encoder(x, steps)
-            yield encoded.flatten(0, 1).to(batch)
+                over_time.append(case.encoder(x, steps))
+        yield torch.cat(over_time, 1).flatten(0, 1).to(group)
 
 
 def _levels(net: Net) -> list[list[fx.Node]]:

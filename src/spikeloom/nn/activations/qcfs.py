@@ -6,6 +6,7 @@ At constant input it equals, bit for bit up to rounding of a, what IF(reset="sub
 steps: scale times the rate.
 """
 
+import torch
 from torch import Tensor, nn
 
 from spikeloom.core import bibliography
@@ -19,7 +20,7 @@ class QCFS(nn.Module):
         levels: L, the number of steps from 0 to the ceiling.
         scale: lambda, the ceiling at the start of training; one learned number.
 
-    z and the result have the same shape.
+    z and the result have the same shape; for 16-bit z the result is float32.
     """
 
     paper = bibliography.QCFS
@@ -30,6 +31,7 @@ class QCFS(nn.Module):
         self.scale = nn.Parameter(Param(8.0, low=0, low_open=True, doc="the ceiling").check("QCFS.scale", scale).clone())
 
     def forward(self, z: Tensor) -> Tensor:
+        z = z.float() if z.dtype in (torch.float16, torch.bfloat16) else z  # half a number's digits move the steps
         steps = z * self.levels / self.scale + 0.5
         steps = steps + (steps.floor() - steps).detach()
         return self.scale * (steps / self.levels).clamp(0, 1)
