@@ -64,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--data-dir")
     evaluate.add_argument("--json", type=Path, help="write the evaluation here")
     convert = command("convert", _convert, "Convert a trained network into a spiking one; accuracy and energy after every number of steps.")
-    convert.add_argument("what", metavar="NAME|DIR|FILE", help="of the zoo, run folder, .pt2, .onnx; with --weights, recipe or model")
+    convert.add_argument("what", metavar="NAME|DIR|FILE", help="zoo name, run folder, .pt2 or .onnx; or recipe or model with --weights")
     convert.add_argument("changes", nargs="*", metavar="key=value", help="an option of the method, such as reset=zero or percentile=99.99")
     convert.add_argument("--method", required=True, help=", ".join(routes.known))
     convert.add_argument("--data", required=True, help="image set: training images to calibrate on, the whole test set to measure")
