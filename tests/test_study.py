@@ -100,6 +100,9 @@ def test_what_is_asked_wrongly_is_refused(subject, tmp_path):
     }  # fmt: skip
     with pytest.raises(ParameterError, match="convert --precision: got 'float16'; must be one of 'float32', 'bfloat16'"):
         study.study(subject, "opi", "digits", 2, precision="float16")
+    assert study.read_options("sengupta2019", {"search_steps": "2500"}) == {"search_steps": 2500}
+    with pytest.raises(SystemExit):
+        main(["convert", "x", "--method", "qcfs", "--data", "digits", "--steps", "2", "--target", "most"])
     with pytest.raises(ParameterError, match="convert --pixels: got 'grey'"):
         study.study(study.Subject("n", subject.net, "grey", ""), "opi", "digits", 2)
 

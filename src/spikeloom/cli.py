@@ -157,7 +157,10 @@ def _eval(chosen: argparse.Namespace) -> None:
 
 
 def _share(text: str) -> float:
-    return float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    try:
+        return float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"got {text!r}; must be a share such as 0.99 or 99%") from None
 
 
 def _convert(chosen: argparse.Namespace) -> None:

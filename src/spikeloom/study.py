@@ -83,7 +83,8 @@ def read_options(method: str, texts: Mapping[str, str]) -> dict[str, Any]:
         known = routes.load(method, found).options()
         if name not in known:
             raise ParameterError(f"{method}: no option {name!r}; {nearest(name, known)}")
-        found[name] = read_as(f"{method}.{name}", texts[name], known[name])
+        # None is the default of numbers only
+        found[name] = read_as(f"{method}.{name}", texts[name], 0 if known[name] is None else known[name])
     return found
 
 
@@ -190,7 +191,7 @@ def _head(one: Subject, snn: Converted, images: data.ImageSet, seed: int) -> dic
     route = snn.conversion.route
     neuron = next((str(m) for m in snn.net.modules() if isinstance(m, Neuron)), "none")
     return {
-        "schema": record.SCHEMA, "recipe": one.name, "overrides": {"method": snn.conversion.method, **record.plain(snn.conversion.options)},
+        "schema": record.SCHEMA, "recipe": one.name, "overrides": record.plain(snn.conversion.options),
         "title": f"{one.name} converted by {snn.conversion.method}", "paper": dataclasses.asdict(route.paper), "claim": None,
         "versions": record.versions(), "machine": record.machine(), "seed": seed, "steps": snn.steps, "neuron": neuron,
         "encoder": type(snn.encoder).__name__.lower(), "params": sum(p.numel() for p in snn.net.parameters()),

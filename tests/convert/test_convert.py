@@ -201,6 +201,14 @@ def test_what_is_asked_wrongly_is_refused():
         spikeloom.convert(net, "rueckauer2017", x, 4, reste="zero")
     with pytest.raises(ParameterError, match="rueckauer2017.pools: got 'max'; must be one of 'average', 'gate'"):
         spikeloom.convert(net, "rueckauer2017", x, 4, pools="max")
+    with pytest.raises(ParameterError, match=r"calibration.corrections: got \('bais',\); must be one of 'bias', 'potential'"):
+        spikeloom.convert(net, "calibration", x, 4, corrections="bais")
+    with pytest.raises(ParameterError, match="srp.prelude: got 0; must be at least 1 for SRPIF"):
+        spikeloom.convert(net, "srp", x, 4, prelude=0)
+    with pytest.raises(ParameterError, match="opi.prelude: got 2; must be 0: IF has no prelude"):
+        spikeloom.convert(net, "opi", x, 4, prelude=2)
+    with pytest.raises(ParameterError, match="opi.percentile: got 'ninety'; must be of type float"):
+        spikeloom.convert(net, "opi", x, 4, percentile="ninety")
     with pytest.raises(ParameterError, match="convert steps: got 0; must be a whole number of at least 1"):
         spikeloom.convert(net, "rueckauer2017", x, 0)
     with pytest.raises(DataError, match="calibration data: got 'no inputs'"):

@@ -14,7 +14,7 @@ from spikeloom.convert import normalisers
 from spikeloom.convert.vocabulary import slope
 from spikeloom.core.errors import ParameterError, refusal
 from spikeloom.core.paper import Paper
-from spikeloom.core.params import nearest
+from spikeloom.core.params import Count, nearest
 from spikeloom.neurons import Neuron
 from spikeloom.nn import encoders
 from spikeloom.nn.encoders import Encoder
@@ -27,6 +27,7 @@ ALLOWED = {
     "readout": ("membrane", "spikes"),
     "input": tuple(INPUTS),
 }
+CORRECTIONS = ("bias", "potential")
 
 
 @dataclass(frozen=True)
@@ -76,8 +77,8 @@ class Route:
 
     def options(self) -> dict[str, Any]:
         """Every option with its present value."""
-        told = {f.name for f in dataclasses.fields(self)} - {"title", "paper", "scale", "unit", "rules"}
-        own = {name: getattr(self, name) for name in told}
+        hidden = ("title", "paper", "scale", "unit", "rules")
+        own = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in hidden}
         return {**own, **self.rule().options(), **self.units()}
 
     def units(self) -> dict[str, Any]:
@@ -93,20 +94,40 @@ class Route:
         route = self
         # neuron and normaliser first: they decide which other options there are
         for name, value in sorted(changes.items(), key=lambda item: item[0] not in ("neuron", "normaliser")):
-            if name not in route.options():
-                raise ParameterError(f"{method}: no option {name!r}; {nearest(name, route.options())}")
-            allowed = {"neuron": tuple(neurons.known), "normaliser": tuple(normalisers.known), **ALLOWED}.get(name)
-            if allowed is not None and value not in allowed:
-                raise ParameterError(refusal(f"{method}.{name}", value, "one of " + ", ".join(map(repr, allowed))))
-            if name == "neuron":
-                route = dataclasses.replace(route, neuron=value, unit={})
-            elif name == "normaliser":
-                route = dataclasses.replace(route, normaliser=value, scale={})
-            elif name in {f.name for f in dataclasses.fields(route)}:
-                route = dataclasses.replace(route, **{name: value})
-            else:  # MMSE and the neurons both have a `start`
-                if name in route.rule().options():
-                    route = dataclasses.replace(route, scale={**route.scale, name: value})
-                if name in route.units():
-                    route = dataclasses.replace(route, unit={**route.unit, name: value})
+            route = route._with(method, name, value)
+        calibrates = "prelude" in neurons.known[route.neuron].counts
+        if route.prelude < calibrates or (route.prelude and not calibrates):
+            allowed = f"at least 1 for {route.neuron}" if calibrates else f"0: {route.neuron} has no prelude"
+            raise ParameterError(refusal(f"{method}.prelude", route.prelude, allowed))
+        return route
+
+    def _with(self, method: str, name: str, value: Any) -> Route:
+        if name not in self.options():
+            raise ParameterError(f"{method}: no option {name!r}; {nearest(name, self.options())}")
+        allowed = {"neuron": tuple(neurons.known), "normaliser": tuple(normalisers.known), **ALLOWED}.get(name)
+        if name == "corrections":
+            value = (value,) if isinstance(value, str) else tuple(value)
+            allowed, given = CORRECTIONS, value
+        else:
+            given = (value,)
+        if allowed is not None and any(each not in allowed for each in given):
+            raise ParameterError(refusal(f"{method}.{name}", value, "one of " + ", ".join(map(repr, allowed))))
+        if name == "prelude":
+            value = Count(0, low=0).check(f"{method}.prelude", value)
+        if name == "neuron":
+            return dataclasses.replace(self, neuron=value, unit={})
+        if name == "normaliser":
+            return dataclasses.replace(self, normaliser=value, scale={})
+        if name in {f.name for f in dataclasses.fields(self)}:
+            return dataclasses.replace(self, **{name: value})
+        scale, unit = dict(self.scale), dict(self.unit)
+        if name in self.rule().options():  # MMSE and the neurons both have a `start`
+            scale[name] = value
+        if name in self.units():
+            unit[name] = value
+        route = dataclasses.replace(self, scale=scale, unit=unit)
+        try:
+            route.rule()
+        except TypeError:
+            raise ParameterError(refusal(f"{method}.{name}", value, f"of type {type(self.options()[name]).__name__}")) from None
         return route
