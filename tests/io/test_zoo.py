@@ -53,7 +53,11 @@ def test_unknown_names_and_folders_are_refused(kept, tmp_path, monkeypatch):
         spikeloom.load("small", tmp_path / "nowhere")
     monkeypatch.setattr(zoo, "_CHECKOUT", tmp_path / "nowhere")
     monkeypatch.delenv("SPIKELOOM_ZOO", raising=False)
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+    def unreachable(*names):
+        raise ConnectionError("no network")
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", unreachable)
     with pytest.raises(DataError, match=r"small.json cannot be fetched from spikeloom/zoo .* set SPIKELOOM_ZOO"):
         spikeloom.load("small")
 
