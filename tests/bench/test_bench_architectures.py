@@ -83,7 +83,7 @@ def test_the_record_and_chart_of_a_small_network(monkeypatch, place, tmp_path):
     )  # fmt: skip
     monkeypatch.setattr(architectures, "build", lambda name, seed: net.eval())
     record = architectures.bench(architectures.Options(("bn_vgg11",), steps=32), place, lambda text: None)
-    assert [found["pools"] for found in record["results"]] == ["gate", "average"]
+    assert [found["pools"] for found in record["results"]] == ["gate", "increase", "average"]
     assert all([layer["name"] for layer in found["layers"]] == ["1", "4"] for found in record["results"])
     assert all(len(layer["relative_error"]) == 6 for found in record["results"] for layer in found["layers"])
     assert chart.write(record, tmp_path / "a.svg").read_text().startswith("<?xml")

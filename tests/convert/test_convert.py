@@ -167,6 +167,19 @@ def test_rates_tend_to_the_ann(method):
     assert errors[2] < errors[0] / 3
 
 
+def test_pools_of_increases_keep_max_pools(wide):
+    # a gate's error falls like the square root of 1/T, theirs like 1/T
+    net, x = wide
+    wanted, errors = logits(net, x), {}
+    for pools in ("gate", "increase"):
+        for steps in (16, 256):
+            with torch.no_grad():
+                found = spikeloom.convert(net, "rueckauer2017", x, steps, percentile=100.0, pools=pools)(x).mean(0)
+            errors[pools, steps] = ((found - wanted).norm() / wanted.norm()).item()
+    assert errors["increase", 256] < errors["increase", 16] / 5
+    assert errors["increase", 256] < errors["gate", 256] / 2
+
+
 def test_the_ledger_tells_what_each_pass_did(wide):
     net, x = wide
     snn = spikeloom.convert(net, "rueckauer2017", x, 8)
@@ -199,7 +212,7 @@ def test_what_is_asked_wrongly_is_refused():
         spikeloom.convert(net, "rueckauer", x, 4)
     with pytest.raises(ParameterError, match="rueckauer2017: no option 'reste'; did you mean 'reset'"):
         spikeloom.convert(net, "rueckauer2017", x, 4, reste="zero")
-    with pytest.raises(ParameterError, match="rueckauer2017.pools: got 'max'; must be one of 'average', 'gate'"):
+    with pytest.raises(ParameterError, match="rueckauer2017.pools: got 'max'; must be one of 'average', 'gate', 'increase'"):
         spikeloom.convert(net, "rueckauer2017", x, 4, pools="max")
     with pytest.raises(ParameterError, match=r"calibration.corrections: got \('bais',\); must be one of 'bias', 'potential'"):
         spikeloom.convert(net, "calibration", x, 4, corrections="bais")

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from spikeloom import SNN
-from spikeloom.core.errors import ShapeError
+from spikeloom.core.errors import ParameterError, ShapeError
 from spikeloom.nn.pool import SpikingMaxPool2d
 
 
@@ -93,3 +93,23 @@ def test_input_that_is_not_folded_is_refused(shape):
     pool.steps = 4
     with pytest.raises(ShapeError, match=r"SpikingMaxPool2d input: got \[.*\]; must be \[T\*B, C, H, W\] with T = 4"):
         pool(torch.zeros(shape))
+
+
+@pytest.mark.parametrize(("kernel", "stride", "padding"), [(2, 2, 0), (3, 2, 1), (3, 1, 1)])
+def test_increases_add_up_to_the_largest_sum(kernel, stride, padding):
+    pool = SpikingMaxPool2d(kernel, stride, padding, passes="increase")
+    x = spikes(7, 2, 3, 6, 6)
+    y = pool(x)
+    for t in range(1, 8):
+        largest = nn.functional.max_pool2d(x[:t].sum(0), kernel, stride, padding)
+        assert torch.equal(y[:t].sum(0), largest)
+    assert set(y.unique().tolist()) <= {0.0, 1.0}
+    snn = SNN(pool, steps=7, encoder=None)
+    stream = snn.stream()
+    assert torch.equal(torch.stack([stream(step) for step in x]), snn(x))
+    assert torch.equal(snn(x), y)
+
+
+def test_an_unknown_rule_is_refused():
+    with pytest.raises(ParameterError, match="SpikingMaxPool2d.passes: got 'all'; must be one of 'leader', 'increase'"):
+        SpikingMaxPool2d(2, passes="all")

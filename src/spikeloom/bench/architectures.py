@@ -98,7 +98,7 @@ def bench(options: Options, place: Place, told: Callable[[str], object] = print)
         results = []
         for name in options.nets:
             net = build(name, options.seed).to(device)
-            pools = ("gate", "average") if any(isinstance(m, MAX_POOLS) for m in net.modules()) else ("none",)
+            pools = ("gate", "increase", "average") if any(isinstance(m, MAX_POOLS) for m in net.modules()) else ("none",)
             rows = [_row(net, name, kind, options, device) for kind in pools]
             for row in rows:
                 row["note"] = note(row, rows)
@@ -112,7 +112,7 @@ def _row(net: nn.Module, name: str, pools: str, options: Options, device: torch.
     x = torch.randn(options.batch, 3, NETS[name], NETS[name], generator=torch.Generator().manual_seed(options.seed + 1)).to(device)
     row = {"net": name, "pools": pools, "size": NETS[name], "parameters": sum(p.numel() for p in net.parameters()), "refused": None}
     try:
-        snn = convert(net, "rueckauer2017", x, options.steps, percentile=100.0, pools="average" if pools == "average" else "gate")
+        snn = convert(net, "rueckauer2017", x, options.steps, percentile=100.0, pools="gate" if pools == "none" else pools)
     except ConversionError as why:
         return {**row, "refused": str(why), "steps": [], "layers": [], "seconds": time.perf_counter() - start}
     return {**row, **faithfulness(snn, x), "seconds": time.perf_counter() - start}

@@ -33,6 +33,13 @@ def draw(figure: Figure, record: dict[str, Any]) -> None:
         figure.legend(list(named.values()), list(named), loc="outside lower left", ncols=len(named) if len(nets) > 1 else 2)
 
 
+# what the legend adds, and the line, where max pools became something other than gates
+POOLS: dict[str, tuple[str, dict[str, Any]]] = {
+    "average": (", average pools", {"linestyle": DASHED, "linewidth": 1.4}),
+    "increase": (", pools of increases", {"linestyle": ":", "linewidth": 1.8}),
+}
+
+
 def _panel(axes: Axes, rows: list[dict[str, Any]]) -> dict[str, Line2D]:
     """Draw one network; the lines by what they are."""
     named: dict[str, Line2D] = {}
@@ -41,11 +48,10 @@ def _panel(axes: Axes, rows: list[dict[str, Any]]) -> dict[str, Line2D]:
             axes.text(0.05, 0.5, "refused: " + row["refused"], transform=axes.transAxes, wrap=True)
             continue
         by_step = [sorted(errors) for errors in zip(*(layer["relative_error"] for layer in row["layers"]), strict=True)]
-        average = row["pools"] == "average"
-        style: dict[str, Any] = {"linestyle": DASHED, "linewidth": 1.4} if average else {}
+        words, style = POOLS.get(row["pools"], ("", {}))
         for which, place, colour in (("worst layer", -1, SERIES[1]), ("median layer", len(by_step[0]) // 2, SERIES[0])):
             (line,) = axes.plot(row["steps"], [errors[place] for errors in by_step], color=colour, **style)
-            named[which + (", average pools" if average else "")] = line
+            named[which + words] = line
         (named["1/T"],) = axes.plot(row["steps"], [1 / t for t in row["steps"]], **ANN)
     if named:
         steps_axis(axes, max(*(row["steps"][-1] for row in rows if row["steps"]), 17), "T")

@@ -101,8 +101,8 @@ def _before(route: Route) -> Iterator[Pass]:
 def _after(route: Route, conversion: Conversion, batches: Batches, steps: int) -> Iterator[Pass]:
     yield passes.PlaceScales(conversion.scales)
     yield passes.AbsorbScales()
-    if route.pools == "gate":
-        yield passes.GatePools()
+    if route.pools != "average":
+        yield passes.GatePools("leader" if route.pools == "gate" else "increase")
     yield passes.PlaceNeurons(route.make)
     if route.corrections:
         trial = Trial(conversion.ann, batches.sample(CORRECTED), steps, route.encoder(), route.prelude)

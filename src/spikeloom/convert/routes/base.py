@@ -21,7 +21,7 @@ from spikeloom.nn.encoders import Encoder
 
 INPUTS = {"current": "Direct", "poisson": "Bernoulli", "rate": "Rate"}
 ALLOWED = {
-    "pools": ("average", "gate"),
+    "pools": ("average", "gate", "increase"),
     "pool_neurons": ("none", "own"),
     "leaky": ("signed", "dropped"),
     "readout": ("membrane", "spikes"),
@@ -35,7 +35,8 @@ class Route:
     """A conversion.
 
     normaliser, scale: the rule for the scales and its options. neuron, unit: the neuron and its options.
-    pools: what becomes of max pools. pool_neurons: whether average pools have neurons of their own.
+    pools: what becomes of max pools: average pools, gates that pass the most active input's spikes, or pools that pass every increase of
+    the largest count. pool_neurons: whether average pools have neurons of their own.
     leaky: whether a leaky activation becomes a signed neuron or loses what is below 0. readout: whether the last layer's currents are
     averaged (its membrane), or neurons put there and their spikes counted. input: an analog current, Poisson spikes, or a
     deterministic rate. prelude: steps before the answer counts. corrections: of `"bias"` and `"potential"`, made on calibration inputs.
