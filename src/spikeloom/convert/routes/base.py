@@ -49,7 +49,7 @@ class Route:
     neuron: str = "IF"
     scale: Mapping[str, Any] = field(default_factory=dict)
     unit: Mapping[str, Any] = field(default_factory=lambda: {"reset": "subtract"})
-    pools: str = "gate"
+    pools: str = "increase"
     pool_neurons: str = "none"
     leaky: str = "signed"
     readout: str = "membrane"
