@@ -30,7 +30,7 @@ def draw(figure: Figure, record: dict[str, Any]) -> None:
     for axes in panels[len(nets) :]:
         axes.set_axis_off()
     if named:
-        figure.legend(list(named.values()), list(named), loc="outside lower left", ncols=len(named) if len(nets) > 1 else 2)
+        figure.legend(list(named.values()), list(named), loc="outside lower left", ncols=-(-len(named) // 2) if len(nets) > 1 else 2)
 
 
 # what the legend adds, and the line, where max pools became something other than gates
