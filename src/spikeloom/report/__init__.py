@@ -3,5 +3,6 @@
 from spikeloom.report.compare import compare_rows, comparison, write_comparison
 from spikeloom.report.page import page, write
 from spikeloom.report.record import SCHEMA, read
+from spikeloom.report.seeds import markdown, over_seeds
 
-__all__ = ["SCHEMA", "compare_rows", "comparison", "page", "read", "write", "write_comparison"]
+__all__ = ["SCHEMA", "compare_rows", "comparison", "markdown", "over_seeds", "page", "read", "write", "write_comparison"]
