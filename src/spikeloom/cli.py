@@ -12,11 +12,6 @@ from spikeloom.bench import command as bench
 from spikeloom.convert import routes
 from spikeloom.core.errors import RecipeError, SpikeloomError, refusal
 
-COMPARED = (
-    "recipe", "model_overrides", "method", "overrides", "runs", "params", "steps", "ann_accuracy", "test", "steps_to_target", "validated", "last", "best",
-    "synops_per_image", "energy_uJ", "seconds",
-)  # fmt: skip
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; a SpikeloomError becomes one line on stderr and exit status 2."""
@@ -213,17 +208,11 @@ def _compare(chosen: argparse.Namespace) -> None:
     rows = report.compare_rows(records)
     if chosen.seeds == "mean":
         rows = report.over_seeds(rows)
-    shown = [name for name in COMPARED if any(row.get(name) not in (None, {}) for row in rows)]
-    _table("Comparison (test accuracy)", shown, [[_with_spread(row, name) for name in shown] for row in rows])
+    shown = report.shown(rows)
+    _table("Comparison (test set)", shown, [[report.written(row, name) for name in shown] for row in rows])
     if chosen.markdown:
-        at = [name for name in rows[0] if name.startswith("accuracy_at_")]
-        chosen.markdown.write_text(report.markdown([*shown[: shown.index("steps")], "steps", *at, *shown[shown.index("steps") + 1 :]], rows))
+        chosen.markdown.write_text(report.markdown(rows))
     print(f"page: {page}")
-
-
-def _with_spread(row: dict[str, Any], name: str) -> object:
-    spread = row.get("spread", {}).get(name)
-    return row.get(name) if spread is None else f"{_short(row[name])} ± {spread:.2g}"
 
 
 def _short(value: object) -> str:

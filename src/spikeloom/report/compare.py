@@ -51,8 +51,8 @@ def compare_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """One flat row of JSON values per run, for a table or a file; None where a record does not say.
 
     `last`, `best`, `validated` and `test` are accuracies (fractions of the test set); energies µJ per image; `seconds` the whole run.
-    With a conversion among them, all rows also have `method`, `model_overrides`, `ann_accuracy`, `steps_to_target`, and `accuracy_at_1`, `_2`, `_4`, ...,
-    those of `AT` that the longest run reaches.
+    With a conversion among them, all rows also have `method`, `model_overrides`, `ann_accuracy`, `steps_to_target`, and `accuracy_at_1`,
+    `_2`, `_4`, ..., those of `AT` that the longest run reaches.
     """
     rows: list[dict[str, Any]] = []
     for i, record in enumerate(records):
