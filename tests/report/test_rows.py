@@ -7,7 +7,8 @@ from spikeloom.report.rows import over_seeds, written
 def row(seed, accuracy, **changes):
     return {
         "recipe": "ann-cnn", "method": "opi", "overrides": {}, "model_overrides": {"activation": "relu", "seed": seed}, "params": 10,
-        "steps": 8, "accuracy_at_1": accuracy, "accuracy_at_2": 0.5, "energy_uJ": 10 * accuracy, "steps_to_target": 4, "failure": None, **changes,
+        "steps": 8,
+        "accuracy_at_1": accuracy, "accuracy_at_2": 0.5, "energy_uJ": 10 * accuracy, "steps_to_target": 4, "failure": None, **changes,
     }  # fmt: skip
 
 
