@@ -1,1 +1,9 @@
 """Spike times as values: functions and layers from times `[B, in]` to times `[B, out]`; infinity: no spike."""
+
+from spikeloom.timing.base import TimingLayer
+from spikeloom.timing.layers import RelPSPConv2d, RelPSPLinear
+from spikeloom.timing.pool import FirstSpikePool2d
+from spikeloom.timing.readout import FirstSpikeReadout
+from spikeloom.timing.relpsp import relpsp_conv2d_times, relpsp_times
+
+__all__ = ["FirstSpikePool2d", "FirstSpikeReadout", "RelPSPConv2d", "RelPSPLinear", "TimingLayer", "relpsp_conv2d_times", "relpsp_times"]
