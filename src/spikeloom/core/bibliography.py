@@ -93,7 +93,7 @@ RELPSP = Paper(
     "Miriyala, Venkata Pavan Kumar and Qu, Hong and Chua, Yansong and Carlson, Trevor E. and Li, Haizhou",
     "IEEE Transactions on Neural Networks and Learning Systems", 2021, "https://arxiv.org/abs/2003.11837",
 )
-DTF = Paper(
+DFT = Paper(
     "wei2023dft", "Temporal-Coded Spiking Neural Networks with Dynamic Firing Threshold: Learning with Event-Driven Backpropagation",
     "Wei, Wenjie and Zhang, Malu and Qu, Hong and Belatreche, Ammar and Zhang, Jian and Chen, Hong", "ICCV", 2023,
 )

@@ -73,8 +73,3 @@ class RelPSPConv2d(_RelPSP):
 
     def forward(self, t: Tensor) -> Tensor:
         return relpsp_conv2d_times(t, self.weight, self.threshold, self.stride, self.padding, self.silent, self.push)
-
-    def reached(self, spikes: Tensor) -> Tensor:
-        ones = torch.ones(1, 1, *self.weight.shape[2:], device=spikes.device)
-        fan = nn.functional.conv2d(spikes.sum(1, keepdim=True), ones, None, self.stride, self.padding)
-        return fan.flatten(1).sum(1) * self.weight.shape[0]
