@@ -28,11 +28,11 @@ def usable(t: Tensor) -> bool:
         return False
 
 
-def forward(t: Tensor, weight: Tensor, wiring: Wiring, threshold: float) -> tuple[Tensor, Tensor]:
+def forward(t: Tensor, weight: Tensor, wiring: Wiring, threshold: float, until: float) -> tuple[Tensor, Tensor]:
     """Output times and slopes `[B, places, outs]` from t `[B, inputs]` and weight `[outs, taps]`; the slope of a silent one is 0."""
     out = t.new_empty(len(t), wiring.places, len(weight))
     slope = torch.empty_like(out)
-    _call("forward", t, weight, wiring, threshold, out, slope)
+    _call("forward", t, weight, wiring, (threshold, until), out, slope)
     return out, slope
 
 
@@ -41,14 +41,14 @@ def backward(
 ) -> tuple[Tensor | None, Tensor]:
     """Gradients of t (None unless `times`) and of weight."""
     gt, gw = torch.empty_like(t) if times else None, torch.empty_like(weight)
-    _call("backward", t, weight, wiring, push, grad, out, slope, gt, gw)
+    _call("backward", t, weight, wiring, (push, 0.0), grad, out, slope, gt, gw)
     return gt, gw
 
 
-def _call(name: str, t: Tensor, weight: Tensor, wiring: Wiring, number: float, *tensors: Tensor | None) -> None:
+def _call(name: str, t: Tensor, weight: Tensor, wiring: Wiring, numbers: tuple[float, float], *tensors: Tensor | None) -> None:
     sizes = (len(t), wiring.inputs, wiring.places, len(weight), wiring.taps, torch.get_num_threads())
     addresses = [0 if a is None else a.data_ptr() for a in (*_reversed(wiring), t, weight, *tensors)]
-    if _function(name, t.dtype)(struct.pack(f"6qd{len(addresses)}q", *sizes, number, *addresses)):
+    if _function(name, t.dtype)(struct.pack(f"6q2d{len(addresses)}q", *sizes, *numbers, *addresses)):
         raise MemoryError(f"no memory for the spikes of {list(t.shape)} inputs")
 
 

@@ -12,15 +12,15 @@ from spikeloom.timing.wiring import Wiring
 ENTRIES = 2**22  # of the largest tensor of a chunk
 
 
-def forward(t: Tensor, weight: Tensor, wiring: Wiring, threshold: float) -> tuple[Tensor, Tensor]:
+def forward(t: Tensor, weight: Tensor, wiring: Wiring, threshold: float, until: float) -> tuple[Tensor, Tensor]:
     """As the kernel's. Computes in float64: prefix sums cancel."""
     rows, wide = _rows(t, wiring).double(), weight.double()
-    found = [_fire(chunk, wide, threshold, t.dtype) for chunk in rows.split(_rows_at_once(weight))]
+    found = [_fire(chunk, wide, threshold, until, t.dtype) for chunk in rows.split(_rows_at_once(weight))]
     out, slope = (torch.cat(parts).view(len(t), wiring.places, -1) for parts in zip(*found, strict=True))
     return out, slope
 
 
-def _fire(t: Tensor, weight: Tensor, threshold: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+def _fire(t: Tensor, weight: Tensor, threshold: float, until: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     t, order = t.sort(dim=1)  # [rows, taps]
     first = t[:, :1].where(t[:, :1].isfinite(), 0.0)
     t = (t - first).unsqueeze(2)
@@ -28,7 +28,7 @@ def _fire(t: Tensor, weight: Tensor, threshold: float, dtype: torch.dtype) -> tu
     total = w.cumsum(1)
     candidate = (threshold + (w * t.masked_fill(t.isinf(), 0.0)).cumsum(1)) / total
     following = torch.cat([t[:, 1:], t.new_full((len(t), 1, 1), math.inf)], 1)
-    fits = (total > 0) & (candidate > t) & (candidate <= following)
+    fits = (total > 0) & (candidate > t) & (candidate <= following) & (candidate + first.unsqueeze(2) <= until)
     # no input before that: the candidate of an earlier set lies where it holds
     k = fits.to(torch.uint8).argmax(1, keepdim=True)
     fires = fits.gather(1, k).squeeze(1)
@@ -45,7 +45,7 @@ def backward(
     rows, gw = _rows(t, wiring), torch.zeros_like(weight)
     fired = out.isfinite()
     share = torch.where(fired, grad / slope, 0.0).flatten(0, 1)  # [rows, outs]
-    pulled = torch.where(fired, 0.0, -push).to(t.dtype).flatten(0, 1)
+    pulled = ((~fired).to(t.dtype) * -push).flatten(0, 1)
     parts = []
     for r, s, p, o in zip(*(x.split(_rows_at_once(weight)) for x in (rows, share, pulled, out.flatten(0, 1))), strict=True):
         arrived = r.isfinite().unsqueeze(1)

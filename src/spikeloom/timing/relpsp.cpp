@@ -62,7 +62,7 @@ static inline I spike(S t, S before, Lane* u, const Lane* rate, I n, S* out, S* 
 
 // one image, one panel. out, slope [places, outs] from the panel's first output on; u, rate [places, width], last, left [places]
 template <I FIXED>
-static void fire(const Wiring& z, const Event* event, I events, const S* panel, I width, I lanes, S threshold, S* out, S* slope, S* u, S* rate,
+static void fire(const Wiring& z, const Event* event, I events, const S* panel, I width, I lanes, S threshold, S until, S* out, S* slope, S* u, S* rate,
                  S* last, int32_t* left) {
   const I n = FIXED ? FIXED : width / LANES;
   I open = z.places;
@@ -90,23 +90,24 @@ static void fire(const Wiring& z, const Event* event, I events, const S* panel, 
   for (I p = 0; p < z.places; ++p) if (left[p]) for (I l = 0; l < lanes; ++l) {
     const S now = u[p * width + l], r = rate[p * width + l];
     if (now == -NEVER) continue;
-    const S when = r > 0 ? later(last[p] - now / r, last[p], NEVER) : NEVER;
+    S when = r > 0 ? later(last[p] - now / r, last[p], NEVER) : NEVER;
+    if (when > until) when = NEVER;
     out[p * z.outs + l] = when;
     slope[p * z.outs + l] = when < NEVER ? r : (S)0;
   }
 }
 
 static Wiring wiring(const I* with) {
-  return {with[1], with[2], with[3], with[4], (const int32_t*)with[7], (const int32_t*)with[8], (const int32_t*)with[9]};
+  return {with[1], with[2], with[3], with[4], (const int32_t*)with[8], (const int32_t*)with[9], (const int32_t*)with[10]};
 }
 
-// with: images, inputs, places, outs, taps, threads, threshold (double), addresses of start, place, tap, t [images, inputs],
+// with: images, inputs, places, outs, taps, threads, threshold and until (double), addresses of start, place, tap, t [images, inputs],
 // weight [outs, taps], out and slope [images, places, outs]
 extern "C" int forward(const I* with) {
   const Wiring z = wiring(with);
   const I images = with[0], width = width_of(z.outs), panels = divided(z.outs, width), threads = with[5], state = z.places * width;
-  double threshold; memcpy(&threshold, with + 6, 8);
-  const S* const t = (const S*)with[10];
+  double threshold, until; memcpy(&threshold, with + 6, 8); memcpy(&until, with + 7, 8);
+  const S* const t = (const S*)with[11];
   S* const panel = aligned(panels * z.taps * width);
   S* const scratch = aligned(threads * 2 * state);
   S* const last = aligned(threads * z.places);
@@ -115,12 +116,12 @@ extern "C" int forward(const I* with) {
   I* const events = (I*)malloc((images + 1) * sizeof(I));
   const bool fits = panel && scratch && last && left && event && events;
   if (fits) {
-    lay(panel, (const S*)with[11], z, width, (int)threads);
+    lay(panel, (const S*)with[12], z, width, (int)threads);
 #pragma omp parallel for num_threads((int)threads) schedule(static)
     for (I b = 0; b < images; ++b) {
       Event* const mine = event + b * z.inputs;
       I n = 0;
-      for (I i = 0; i < z.inputs; ++i) if (t[b * z.inputs + i] < NEVER) mine[n++] = {t[b * z.inputs + i], (int32_t)i};
+      for (I i = 0; i < z.inputs; ++i) if (t[b * z.inputs + i] < (S)until) mine[n++] = {t[b * z.inputs + i], (int32_t)i};
       std::sort(mine, mine + n, [](const Event& a, const Event& c) { return a.t < c.t || (a.t == c.t && a.i < c.i); });
       events[b] = n;
     }
@@ -131,8 +132,8 @@ extern "C" int forward(const I* with) {
       for (I item = 0; item < panels * images; ++item) {
         const I q = item / images, b = item % images, first = b * z.places * z.outs + q * width;
         const auto one = width == LANES ? fire<1> : width == 2 * LANES ? fire<2> : fire<0>;
-        one(z, event + b * z.inputs, events[b], panel + q * z.taps * width, width, lesser(width, z.outs - q * width), (S)threshold,
-             (S*)with[12] + first, (S*)with[13] + first, scratch + me * 2 * state, scratch + (me * 2 + 1) * state, last + me * z.places,
+        one(z, event + b * z.inputs, events[b], panel + q * z.taps * width, width, lesser(width, z.outs - q * width), (S)threshold, (S)until,
+             (S*)with[13] + first, (S*)with[14] + first, scratch + me * 2 * state, scratch + (me * 2 + 1) * state, last + me * z.places,
              left + me * z.places);
       }
     }
@@ -186,15 +187,15 @@ static void pull(const Wiring& z, const S* t, const S* g, const S* out, const S*
   }
 }
 
-// with: as forward up to weight (push in place of threshold), then g, out, slope [images, places, outs], gt [images, inputs] or 0, gw [outs, taps]
+// with: as forward up to weight (push in place of threshold, until unread), then g, out, slope [images, places, outs], gt [images, inputs] or 0, gw [outs, taps]
 extern "C" int backward(const I* with) {
   const Wiring z = wiring(with);
   const I images = with[0], width = width_of(z.outs), panels = divided(z.outs, width), threads = with[5], state = z.places * width;
   double push; memcpy(&push, with + 6, 8);
   const I chunks = lesser(images, CHUNKS / panels > 1 ? CHUNKS / panels : 1), unit = divided(images, chunks), part = z.taps * width;
-  const S* const t = (const S*)with[10];
-  S* const gt = (S*)with[15];
-  S* const gw = (S*)with[16];
+  const S* const t = (const S*)with[11];
+  S* const gt = (S*)with[16];
+  S* const gw = (S*)with[17];
   S* const panel = aligned(panels * part);
   S* const parts = aligned(chunks * panels * part);
   S* const scratch = aligned(threads * 3 * state);
@@ -202,7 +203,7 @@ extern "C" int backward(const I* with) {
   S* const times = gt && panels > 1 ? aligned(panels * images * z.inputs) : gt;
   const bool fits = panel && parts && scratch && until && (times || !gt);
   if (fits) {
-    lay(panel, (const S*)with[11], z, width, (int)threads);
+    lay(panel, (const S*)with[12], z, width, (int)threads);
     memset(parts, 0, chunks * panels * part * sizeof(S));
 #pragma omp parallel num_threads((int)threads)
     {
@@ -212,7 +213,7 @@ extern "C" int backward(const I* with) {
         const I q = item / chunks, c = item % chunks;
         for (I b = c * unit; b < lesser(images, (c + 1) * unit); ++b) {
           const I first = b * z.places * z.outs + q * width;
-          pull(z, t + b * z.inputs, (const S*)with[12] + first, (const S*)with[13] + first, (const S*)with[14] + first, panel + q * part, width,
+          pull(z, t + b * z.inputs, (const S*)with[13] + first, (const S*)with[14] + first, (const S*)with[15] + first, panel + q * part, width,
                lesser(width, z.outs - q * width), (S)push, parts + item * part, gt ? times + (q * images + b) * z.inputs : 0, mine, mine + state,
                mine + 2 * state, until + omp_get_thread_num() * z.places);
         }
