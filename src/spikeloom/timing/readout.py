@@ -6,6 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from spikeloom.core import bibliography
+from spikeloom.core.params import Param
+
+AFTER = Param(1.0, low=0, low_open=True, doc="how much later than the last spike a silent neuron counts")
 
 
 class FirstSpikeReadout(nn.Module):
@@ -19,7 +22,7 @@ class FirstSpikeReadout(nn.Module):
 
     def __init__(self, after: float = 1.0) -> None:
         super().__init__()
-        self.after = after
+        self.after = float(AFTER.check("FirstSpikeReadout.after", after))
 
     def forward(self, t: Tensor) -> Tensor:
         fired = t.isfinite()
