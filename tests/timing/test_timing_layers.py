@@ -11,9 +11,17 @@ from spikeloom import SNN, models
 from spikeloom.core.errors import ParameterError, ShapeError
 from spikeloom.nn.encoders import FirstSpike
 from spikeloom.timing import (
-    FirstSpikePool2d, FirstSpikeReadout, RelPSPConv2d, RelPSPLinear, WindowedConv2d, WindowedLinear, relpsp_conv2d_times, relpsp_times,
-    windowed_membrane, windowed_times,
-)  # fmt: skip
+    FirstSpikePool2d,
+    FirstSpikeReadout,
+    RelPSPConv2d,
+    RelPSPLinear,
+    WindowedConv2d,
+    WindowedLinear,
+    relpsp_conv2d_times,
+    relpsp_times,
+    windowed_membrane,
+    windowed_times,
+)
 
 inf, nan = math.inf, math.nan
 
@@ -76,8 +84,12 @@ def test_silent_outputs_score_below_every_spike():
     assert scores.tolist() == [[-3, -7, -5], [-2, -2, -2]]
     scores.sum().backward()
     assert t.grad.tolist() == [[-1, 0, -1], [0, 0, 0]]
+    assert torch.equal(FirstSpikeReadout(0.5, 2.0)(t), 2 * scores)
+    assert "unit=0.5, after=2" in repr(FirstSpikeReadout(0.5, 2.0))
+    with pytest.raises(ParameterError, match=r"FirstSpikeReadout.unit: got 0; must be in \(0, inf\)"):
+        FirstSpikeReadout(0)
     with pytest.raises(ParameterError, match=r"FirstSpikeReadout.after: got -1; must be in \(0, inf\)"):
-        FirstSpikeReadout(-1)
+        FirstSpikeReadout(after=-1)
 
 
 def test_encoder_by_hand():
@@ -199,11 +211,11 @@ T, W = torch.rand(2, 3), torch.rand(4, 3)
         (lambda: RelPSPLinear(2, 3, mean=0), ParameterError, r"RelPSPLinear.mean: got 0; must be in \(0, inf\)"),
         (lambda: RelPSPLinear(2, 3, spread=-1), ParameterError, "RelPSPLinear.spread: got -1"),
         (lambda: RelPSPConv2d(1, 2, 3, silent="no"), ParameterError, "RelPSPConv2d.silent: got 'no'"),
-        (lambda: RelPSPConv2d(1, 2, 3, stride=0), ParameterError, r"RelPSPConv2d stride, padding: got \(\(0, 0\), \(0, 0\)\); must be a stride"),
+        (lambda: RelPSPConv2d(1, 2, 3, stride=0), ParameterError, r"Conv2d stride, padding: got \(\(0, 0\), \(0, 0\)\); must be a stride"),
         (lambda: RelPSPConv2d(1, 2, 3, padding=-1), ParameterError, "RelPSPConv2d stride, padding"),
         (lambda: windowed_times(T, W[:, :2], 1, 2), ShapeError, r"windowed t_in and weight: got '\[2, 3\] and \[4, 2\]'"),
         (lambda: windowed_times(T, W, 2, 1), ParameterError, r"windowed start, end: got \(2, 1\); must be finite, the end after the start"),
-        (lambda: windowed_times(T + 1.5, W, 1, 2), ParameterError, "windowed t_in: got 'times after the window's start, or NaN'; must be"),
+        (lambda: windowed_times(T + 1.5, W, 1, 2), ParameterError, 'windowed t_in: got "times after the window.s start, or NaN"; must be at most 1'),
         (lambda: windowed_times(T * nan, W, 1, 2), ParameterError, "windowed t_in"),
         (lambda: windowed_membrane(T - inf, W, 1, 2), ParameterError, "windowed t_in"),
     ],

@@ -1,4 +1,4 @@
-"""Layers of ReL-PSP neurons, forward with backward: the fused kernel, the reference, and a plain vectorised version in torch."""
+"""Layers of ReL-PSP neurons, forward with backward: the fused kernel against a plain vectorised version in torch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from spikeloom.bench import child
@@ -26,7 +25,7 @@ Layer = Callable[[Tensor, Tensor], Tensor]
 
 
 def shape_of(text: str) -> Shape:
-    """`784-800` is inputs and outputs of a full connection; `16x12x12-32x5` channels, height, width, outputs and window of a convolution."""
+    """`784-800`: inputs and outputs of a full connection. `16x12x12-32x5`: channels, height, width, outputs and window of a convolution."""
     try:
         before, after = text.split("-")
         numbers = tuple(int(word) for word in (*before.split("x"), *after.split("x")))
@@ -151,5 +150,7 @@ def tables(record: dict[str, Any]) -> list[tuple[str, list[str], list[list[objec
     o = record["options"]
     columns = ["shape", "impl", "malloc", "ms", "speed-up", "peak MiB", "rounds"]
     keys = ("median_ms", "speed_up", "peak_mib", "rounds")
-    shown: list[list[object]] = [[row["shape"], row["impl"], row["malloc"], *(short(row[key]) for key in keys)] for row in record["results"]]
+    shown: list[list[object]] = [
+        [row["shape"], row["impl"], row["malloc"], *(short(row[key]) for key in keys)] for row in record["results"]
+    ]
     return [(f"ReL-PSP layers forward and backward, {o['batch']} images, {record['threads']} thread(s)", columns, shown)]

@@ -17,7 +17,8 @@ SHOWN, TRACED, LAYERS = 48, 3, 4
 @torch.no_grad()
 def sample(snn: SNN, x: Tensor) -> dict[str, Any]:
     """`prediction` for x `[1, ...]` and, for up to four layers spread over the depth, the raster of up to 48 neurons
-    (`[step, neuron, value]` rows, the ones that fired first) and the membrane of the three most active. Of a timing layer the rows are `[time, neuron, 1]`."""
+    (`[step, neuron, value]` rows, the ones that fired first) and the membrane of the three most active. Of a timing layer the rows are
+    `[time, neuron, 1]`, and there is no membrane."""
     seen: dict[str, tuple[nn.Module, Tensor, Tensor]] = {}
 
     def watch(name: str) -> Any:

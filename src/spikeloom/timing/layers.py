@@ -24,7 +24,9 @@ class _RelPSP(TimingLayer):
 
     paper = bibliography.RELPSP
 
-    def __init__(self, shape: tuple[int, ...], threshold: float, until: float, silent: str, push: float, mean: float, spread: float) -> None:
+    def __init__(
+        self, shape: tuple[int, ...], threshold: float, until: float, silent: str, push: float, mean: float, spread: float
+    ) -> None:
         super().__init__()
         name = type(self).__name__
         for size in shape:
