@@ -16,7 +16,7 @@ except cache.CannotCompile:
     pytest.skip("no C++ compiler", allow_module_level=True)
 
 WIRES = {
-    "full": (wiring.full(40), 30), "narrow": (wiring.full(3), 1), "panels": (wiring.full(20), 300),
+    "full": (wiring.full(40), 30), "many": (wiring.full(300), 20), "narrow": (wiring.full(3), 1), "panels": (wiring.full(20), 300),
     "conv": (wiring.conv2d(2, (7, 6), (3, 3), (1, 1), (0, 0)), 5), "padded": (wiring.conv2d(3, (5, 5), (3, 2), (2, 1), (1, 1)), 17),
 }  # fmt: skip
 
@@ -27,10 +27,11 @@ def case(name, dtype, kind="random"):
     t = torch.rand(9, wires.inputs, generator=g, dtype=torch.float64)
     if kind == "ties":
         t = (t * 4).round() / 4
+    t = t - 0.25  # negative times too
     t[torch.rand(t.shape, generator=g) < 0.3] = math.inf
     if kind == "silent":
         t[:] = math.inf
-    w = torch.randn(outs, wires.taps, generator=g, dtype=torch.float64) * 0.3 + 0.15
+    w = torch.randn(outs, wires.taps, generator=g, dtype=torch.float64) * 0.3 + 0.1
     return t.to(dtype), w.to(dtype), wires
 
 

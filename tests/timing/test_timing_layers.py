@@ -99,6 +99,8 @@ def test_encoder_by_hand():
     assert SNN(nn.Identity(), 1, "first_spike")(x.view(1, 3)).shape == (1, 1, 3)
     with pytest.raises(ParameterError, match="FirstSpike steps: got 4; must be 1; times need no grid"):
         SNN(nn.Identity(), 4, "first_spike")(x.view(1, 3))
+    with pytest.raises(ShapeError, match=r"FirstSpike input: got 'values from 0.25 to 1.5'; must be in \[0, 1\]"):
+        FirstSpike()(torch.tensor([0.25, 1.5]), 1)
     with pytest.raises(ParameterError, match=r"FirstSpike.window: got 0; must be in \(0, inf\)"):
         FirstSpike(window=0)
     with pytest.raises(ParameterError, match="FirstSpike.dark: got 'black'; must be one of 'silent', 'latest'"):
@@ -215,7 +217,7 @@ T, W = torch.rand(2, 3), torch.rand(4, 3)
         (lambda: RelPSPConv2d(1, 2, 3, padding=-1), ParameterError, "RelPSPConv2d stride, padding"),
         (lambda: windowed_times(T, W[:, :2], 1, 2), ShapeError, r"windowed t_in and weight: got '\[2, 3\] and \[4, 2\]'"),
         (lambda: windowed_times(T, W, 2, 1), ParameterError, r"windowed start, end: got \(2, 1\); must be finite, the end after the start"),
-        (lambda: windowed_times(T + 1.5, W, 1, 2), ParameterError, 'windowed t_in: got "times after the window.s start, or NaN"; must be at most 1'),
+        (lambda: windowed_times(T + 1.5, W, 1, 2), ParameterError, 't_in: got "times after the window.s start, or NaN"; must be at most 1'),
         (lambda: windowed_times(T * nan, W, 1, 2), ParameterError, "windowed t_in"),
         (lambda: windowed_membrane(T - inf, W, 1, 2), ParameterError, "windowed t_in"),
     ],

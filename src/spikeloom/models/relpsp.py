@@ -19,7 +19,7 @@ from spikeloom.timing import FirstSpikePool2d, FirstSpikeReadout, RelPSPConv2d, 
 
 def relpsp_mlp(
     *, features: int = 784, hidden: int = 800, classes: int = 10, until: float = 6.0, silent: str = "push",
-    push: float = 0.1, mean: float = 5.0, spread: float = 1.0, unit: float = 1 / 64,
+    push: float = 0.1, mean: float = 5.0, spread: float = 0.3, unit: float = 1 / 64,
 ) -> nn.Sequential:  # fmt: skip
     """One hidden layer. Times `[B, ...]` of `features` pixels to scores `[B, classes]`."""
     neurons: dict[str, Any] = {"until": until, "silent": silent, "push": push, "mean": mean, "spread": spread}
@@ -33,7 +33,7 @@ def relpsp_mlp(
 
 def relpsp_cnn(
     *, inputs: int = 1, size: int = 28, classes: int = 10, channels: tuple[int, int] = (16, 32), hidden: tuple[int, int] = (800, 128),
-    until: float = 6.0, silent: str = "push", push: float = 0.1, mean: float = 5.0, spread: float = 1.0, unit: float = 1 / 64,
+    until: float = 6.0, silent: str = "push", push: float = 0.01, mean: float = 5.0, spread: float = 1.0, unit: float = 1 / 64,
 ) -> nn.Sequential:  # fmt: skip
     """Two convolutions without padding. Times `[B, inputs, size, size]` to scores `[B, classes]`."""
     neurons: dict[str, Any] = {"until": until, "silent": silent, "push": push, "mean": mean, "spread": spread}

@@ -9,10 +9,10 @@ def relpsp_cnn_fashion() -> Run:
         title="ReL-PSP CNN on Fashion-MNIST",
         paper=bibliography.RELPSP,
         claim=Claim("top-1", 0.901, "90.1 %, 16C5-P2-32C5-P2-800-128-10", "M"),
-        data=Data("fashion_mnist"),
+        data=Data("fashion_mnist", augment=("flip",)),
         network=Network("relpsp_cnn"),
         steps=1,
         encoder="first_spike",
-        training=Training(epochs=20, batch=128, optimiser="adam", lr=1e-3, schedule="cosine", clip=1.0, layout="contiguous"),
-        minutes=20,
+        training=Training(epochs=20, batch=128, optimiser="adam", lr=2e-3, schedule="cosine", clip=3.0, layout="contiguous"),
+        minutes=30,
     )

@@ -13,6 +13,6 @@ def relpsp_mlp_fashion() -> Run:
         network=Network("relpsp_mlp"),
         steps=1,
         encoder="first_spike",
-        training=Training(epochs=20, batch=128, optimiser="adam", lr=1e-3, schedule="cosine", clip=1.0, layout="contiguous"),
-        minutes=20,
+        training=Training(epochs=30, batch=128, optimiser="adam", lr=1e-3, schedule="cosine", clip=3.0, layout="contiguous"),
+        minutes=10,
     )

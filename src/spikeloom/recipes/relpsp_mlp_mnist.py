@@ -9,10 +9,10 @@ def relpsp_mlp_mnist() -> Run:
         title="ReL-PSP MLP on MNIST",
         paper=bibliography.RELPSP,
         claim=Claim("top-1", 0.985, "98.1 to 98.5 %, 784-800-10", "M"),
-        data=Data("mnist"),
+        data=Data("mnist", augment=("crop:1",)),
         network=Network("relpsp_mlp"),
         steps=1,
         encoder="first_spike",
-        training=Training(epochs=20, batch=128, optimiser="adam", lr=1e-3, schedule="cosine", clip=1.0, layout="contiguous"),
-        minutes=20,
+        training=Training(epochs=30, batch=128, optimiser="adam", lr=1e-3, schedule="cosine", clip=3.0, layout="contiguous"),
+        minutes=10,
     )

@@ -14,6 +14,32 @@ enum : I { LANES = REGISTER / (I)sizeof(S), WIDE = 128, PANELS = 8, CHUNKS = 16 
 static const S NEVER = (S)__builtin_inf();
 struct Event { S t; int32_t i; };
 
+// by time, ties by index, as they come: from the lowest digit of the keys to the highest; spare has room for n
+static void order(Event* event, Event* spare, I n) {
+  enum : I { DIGIT = 11, SIZE = 1 << DIGIT, WIDTH = 8 * (I)sizeof(S) };
+  const auto key = [](S t) {  // grows with t
+    uint64_t u = 0;
+    memcpy(&u, &t, sizeof t);
+    const uint64_t sign = (uint64_t)1 << (WIDTH - 1), all = sign | (sign - 1);
+    return u & sign ? ~u & all : u | sign;
+  };
+  if (n < 128) {
+    std::stable_sort(event, event + n, [](const Event& a, const Event& b) { return a.t < b.t; });
+    return;
+  }
+  Event *from = event, *to = spare;
+  for (I low = 0; low < WIDTH; low += DIGIT) {
+    const auto digit = [&](const Event& e) { return key(e.t) >> low & (SIZE - 1); };
+    I place[SIZE] = {0};
+    for (I k = 0; k < n; ++k) ++place[digit(from[k])];
+    if (place[digit(from[0])] == n) continue;
+    for (I d = 0, sum = 0; d < SIZE; ++d) { const I count = place[d]; place[d] = sum; sum += count; }
+    for (I k = 0; k < n; ++k) to[place[digit(from[k])]++] = from[k];
+    std::swap(from, to);
+  }
+  if (from != event) memcpy(event, from, n * sizeof(Event));
+}
+
 struct Wiring { I inputs, places, outs, taps; const int32_t *start, *place, *tap; };
 
 static inline I divided(I a, I b) { return (a + b - 1) / b; }
@@ -113,8 +139,9 @@ extern "C" int forward(const I* with) {
   S* const last = aligned(threads * z.places);
   int32_t* const left = (int32_t*)malloc((threads * z.places + 1) * 4);
   Event* const event = (Event*)malloc((images * z.inputs + 1) * sizeof(Event));
+  Event* const spare = (Event*)malloc((threads * z.inputs + 1) * sizeof(Event));
   I* const events = (I*)malloc((images + 1) * sizeof(I));
-  const bool fits = panel && scratch && last && left && event && events;
+  const bool fits = panel && scratch && last && left && event && spare && events;
   if (fits) {
     lay(panel, (const S*)with[12], z, width, (int)threads);
 #pragma omp parallel for num_threads((int)threads) schedule(static)
@@ -122,7 +149,7 @@ extern "C" int forward(const I* with) {
       Event* const mine = event + b * z.inputs;
       I n = 0;
       for (I i = 0; i < z.inputs; ++i) if (t[b * z.inputs + i] < (S)until) mine[n++] = {t[b * z.inputs + i], (int32_t)i};
-      std::sort(mine, mine + n, [](const Event& a, const Event& c) { return a.t < c.t || (a.t == c.t && a.i < c.i); });
+      order(mine, spare + omp_get_thread_num() * z.inputs, n);
       events[b] = n;
     }
 #pragma omp parallel num_threads((int)threads)
@@ -138,7 +165,7 @@ extern "C" int forward(const I* with) {
       }
     }
   }
-  free(panel); free(scratch); free(last); free(left); free(event); free(events);
+  free(panel); free(scratch); free(last); free(left); free(event); free(spare); free(events);
   return !fits;
 }
 

@@ -5,6 +5,8 @@ from spikeloom.core.errors import ParameterError, refusal
 from spikeloom.core.params import Choice, Param
 from spikeloom.nn.encoders.base import Encoder
 
+WINDOW = Param(1.0, low=0, low_open=True, doc="the time of the darkest spikes; that of the brightest is 0")
+
 
 class FirstSpike(Encoder):
     """One spike time per value, for layers of `spikeloom.timing`: t = (1 - x) window, the brighter the earlier; `[1, B, ...]`.
@@ -15,11 +17,10 @@ class FirstSpike(Encoder):
     """
 
     domain = "raw"
-    window = Param(1.0, low=0, low_open=True, doc="the time of the darkest spikes; that of the brightest is 0")
 
     def __init__(self, window: float = 1.0, dark: str = "silent") -> None:
         super().__init__()
-        self.window = float(FirstSpike.window.check("FirstSpike.window", window))
+        self.window = float(WINDOW.check("FirstSpike.window", window))
         self.dark = Choice(("silent", "latest"), "when values of 0 spike").check("FirstSpike.dark", dark)
 
     def forward(self, x: Tensor, steps: int) -> Tensor:
