@@ -13,6 +13,6 @@ def relpsp_cnn_mnist() -> Run:
         network=Network("relpsp_cnn"),
         steps=1,
         encoder="first_spike",
-        training=Training(epochs=20, batch=128, optimiser="adam", lr=2e-3, schedule="cosine", clip=3.0, layout="contiguous"),
+        training=Training(epochs=20, batch=64, optimiser="adam", lr=2e-3, schedule="cosine", clip=3.0, layout="contiguous"),
         minutes=30,
     )

@@ -8,7 +8,7 @@ enum : I { REGISTER = 64 };
 #else
 enum : I { REGISTER = 32 };
 #endif
-typedef S Lane __attribute__((vector_size(REGISTER)));
+typedef S Lane __attribute__((vector_size(REGISTER), may_alias));
 typedef uint64_t Bits __attribute__((vector_size(REGISTER)));
 enum : I { LANES = REGISTER / (I)sizeof(S), WIDE = 128, PANELS = 8, CHUNKS = 16 };
 static const S NEVER = (S)__builtin_inf();
@@ -88,8 +88,8 @@ static inline I spike(S t, S before, Lane* u, const Lane* rate, I n, S* out, S* 
 
 // one image, one panel. out, slope [places, outs] from the panel's first output on; u, rate [places, width], last, left [places]
 template <I FIXED>
-static void fire(const Wiring& z, const Event* event, I events, const S* panel, I width, I lanes, S threshold, S until, S* out, S* slope, S* u, S* rate,
-                 S* last, int32_t* left) {
+static void fire(const Wiring& z, const Event* event, I events, const S* panel, I width, I lanes, S threshold, S until, S* out, S* slope,
+                 S* u, S* rate, S* last, int32_t* left) {
   const I n = FIXED ? FIXED : width / LANES;
   I open = z.places;
   for (I k = 0; k < z.places * width; ++k) u[k] = -threshold, rate[k] = 0;
@@ -159,8 +159,8 @@ extern "C" int forward(const I* with) {
       for (I item = 0; item < panels * images; ++item) {
         const I q = item / images, b = item % images, first = b * z.places * z.outs + q * width;
         const auto one = width == LANES ? fire<1> : width == 2 * LANES ? fire<2> : fire<0>;
-        one(z, event + b * z.inputs, events[b], panel + q * z.taps * width, width, lesser(width, z.outs - q * width), (S)threshold, (S)until,
-             (S*)with[13] + first, (S*)with[14] + first, scratch + me * 2 * state, scratch + (me * 2 + 1) * state, last + me * z.places,
+        one(z, event + b * z.inputs, events[b], panel + q * z.taps * width, width, lesser(width, z.outs - q * width), (S)threshold,
+            (S)until, (S*)with[13] + first, (S*)with[14] + first, scratch + me * 2 * state, scratch + (me * 2 + 1) * state, last + me * z.places,
              left + me * z.places);
       }
     }
@@ -169,10 +169,10 @@ extern "C" int forward(const I* with) {
   return !fits;
 }
 
-// one image, one panel: adds to gw [taps, width]; sets gt [inputs] unless null. g, out, slope [places, outs] from the panel's first output on;
-// share (g / slope), when (out, or lowest where silent), pull (-push where silent) [places, width] and until [places] are filled here
-static void pull(const Wiring& z, const S* t, const S* g, const S* out, const S* slope, const S* panel, I width, I lanes, S push, S* gw, S* gt,
-                 S* share, S* when, S* pulled, S* until) {
+// one image, one panel: adds to gw [taps, width]; sets gt [inputs] unless null. g, out, slope [places, outs] from the panel's first
+// output on; share (g / slope), when (out, or lowest where silent), pull (-push where silent) [places, width] and until [places] are filled here
+static void pull(const Wiring& z, const S* t, const S* g, const S* out, const S* slope, const S* panel, I width, I lanes, S push, S* gw,
+                 S* gt, S* share, S* when, S* pulled, S* until) {
   const I n = width / LANES;
   const S nowhen = sizeof(S) == 8 ? (S)-1e300 : (S)-1e38;
   for (I p = 0; p < z.places; ++p) {
@@ -214,7 +214,8 @@ static void pull(const Wiring& z, const S* t, const S* g, const S* out, const S*
   }
 }
 
-// with: as forward up to weight (push in place of threshold, until unread), then g, out, slope [images, places, outs], gt [images, inputs] or 0, gw [outs, taps]
+// with: as forward up to weight (push in place of threshold, until unread), then g, out, slope [images, places, outs],
+// gt [images, inputs] or 0, gw [outs, taps]
 extern "C" int backward(const I* with) {
   const Wiring z = wiring(with);
   const I images = with[0], width = width_of(z.outs), panels = divided(z.outs, width), threads = with[5], state = z.places * width;
@@ -240,9 +241,9 @@ extern "C" int backward(const I* with) {
         const I q = item / chunks, c = item % chunks;
         for (I b = c * unit; b < lesser(images, (c + 1) * unit); ++b) {
           const I first = b * z.places * z.outs + q * width;
-          pull(z, t + b * z.inputs, (const S*)with[13] + first, (const S*)with[14] + first, (const S*)with[15] + first, panel + q * part, width,
-               lesser(width, z.outs - q * width), (S)push, parts + item * part, gt ? times + (q * images + b) * z.inputs : 0, mine, mine + state,
-               mine + 2 * state, until + omp_get_thread_num() * z.places);
+          pull(z, t + b * z.inputs, (const S*)with[13] + first, (const S*)with[14] + first, (const S*)with[15] + first, panel + q * part,
+               width, lesser(width, z.outs - q * width), (S)push, parts + item * part, gt ? times + (q * images + b) * z.inputs : 0, mine,
+               mine + state, mine + 2 * state, until + omp_get_thread_num() * z.places);
         }
       }
 #pragma omp for schedule(static)
