@@ -58,7 +58,8 @@ def surrogate_page() -> str:
 
 
 def encoder_page() -> str:
-    rows = (_entry(cls, f"Reads {cls.domain} images. In a recipe: `encoder={name.lower()}`.") for name, cls in encoders.known.items())
+    words = "Reads {} images. In a recipe: `encoder={}`."
+    rows = (_entry(cls, words.format(cls.domain, encoders.spelled(name))) for name, cls in encoders.known.items())
     return _page("Encoders", "`[B, ...]` to `[T, B, ...]`. `encoder=None`, or `none` in a recipe, is for input with a time axis.", rows)
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from spikeloom import IF, MLF, SNN, measure
+from spikeloom.timing import RelPSPConv2d, RelPSPLinear
 
 
 def _accumulates(spikes: np.ndarray, out_channels: int, kernel: int, stride: int, padding: int) -> float:
@@ -95,3 +96,49 @@ def test_sample_keeps_the_raster_and_the_membrane_of_the_most_active():
     (layer,) = shown["layers"]
     assert layer["spikes"] == [[0, 1, 1.0], [1, 0, 1.0], [1, 1, 1.0]]
     assert layer["traces"][0] == {"neuron": 1, "membrane": [[1.0], [1.0]], "threshold": [1.0]}
+
+
+def test_timing_layers_count_every_spike_that_arrives_once_per_synapse():
+    net = nn.Sequential(RelPSPConv2d(1, 2, 2), nn.Flatten(), RelPSPLinear(8, 3))
+    with torch.no_grad():
+        net[0].weight.fill_(1.0)
+        net[0].weight[1] = -1.0
+        net[2].weight.fill_(1.0)
+    x = torch.tensor([[[[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 0.0]]]])
+    snn = SNN(net, 1, "first_spike")
+    first, last = measure.operations(snn, x)
+    # the corner reaches one patch of four, the centre all of them, each two channels; four neurons of the first channel fire
+    assert (first["kind"], first["macs"], first["acs"], first["analog_macs"]) == ("RelPSPConv2d", 2 * 4 * 4, 10, 0)
+    assert (last["kind"], last["macs"], last["acs"], last["analog_macs"]) == ("RelPSPLinear", 24, 12, 0)
+    assert measure.energy([first, last])["synops_per_image"] == 22
+    rows = measure.activity(snn, [x, x])
+    assert [(row["name"], row["kind"], row["neurons"], row["max_level"]) for row in rows] == [
+        ("0", "RelPSPConv2d", 8, 1), ("2", "RelPSPLinear", 3, 1),
+    ]  # fmt: skip
+    assert [(row["rate"], row["silent"], row["dormant"], row["saturated"]) for row in rows] == [(0.5, 0.5, 0.5, 0), (1, 0, 0, 0)]
+    # patches with one spike at 0 fire at 1, that with two at 1/2; the last layer: 1 = (t - 1/2) + 3 (t - 1) from 1 on, but V(1) = 1/2
+    assert rows[0]["mean_time"] == pytest.approx((0.5 + 3 * 1) / 4)
+    assert rows[1]["mean_time"] == pytest.approx((1 + 0.5 + 3) / 4)
+    times = rows[0]["times"]
+    assert sum(times["counts"]) == 8 and (times["counts"][0], times["counts"][-1]) == (2, 6)
+    assert (times["edges"][0], times["edges"][-1]) == (0.5, 1)
+    assert len(times["edges"]) == len(times["counts"]) + 1
+    shown = measure.sample(snn, x)["layers"]
+    assert [layer["neurons"] for layer in shown] == [8, 3]
+    assert shown[0]["spikes"] == [[0.5, 0, 1.0], [1.0, 1, 1.0], [1.0, 2, 1.0], [1.0, 3, 1.0]]
+    assert shown[0]["traces"] == []
+
+
+def test_a_timing_layer_where_nothing_fires_has_no_times():
+    snn = SNN(nn.Sequential(RelPSPLinear(2, 3)), 1, "first_spike")
+    (row,) = measure.activity(snn, [torch.zeros(1, 2)])
+    assert (row["rate"], row["silent"], row["mean_time"], row["times"]) == (0, 1, None, None)
+
+
+def test_late_spikes_do_not_squash_the_histogram():
+    from spikeloom.measure.activity import _histogram
+
+    found = _histogram(torch.cat([torch.linspace(0, 1, 999), torch.tensor([1e6])]))["times"]
+    assert found["edges"][-1] == 1e6 and found["edges"][-2] < 1
+    assert sum(found["counts"]) == 1000 and found["counts"][-1] >= 10
+    assert _histogram(torch.tensor([2.0, 2.0]))["times"] == {"edges": [2, 3], "counts": [2]}

@@ -9,6 +9,7 @@ from spikeloom.core.errors import ParameterError
 from spikeloom.nn import blocks
 from spikeloom.nn.activations import QCFS
 from spikeloom.nn.norms import TdBN
+from spikeloom.timing import TimingLayer
 
 
 def parameters(net):
@@ -45,6 +46,8 @@ def test_counts_by_hand():
     stem = 3 * 128 * 9 + 2 * 128
     body = sum(9 * a * b + 9 * b * b + 4 * b + (a * b + 2 * b if a != b else 0) for a, b in widths)
     assert parameters(models.tdbn_resnet19()) == stem + body + 512 * 256 + 256 + 256 * 10 + 10
+    assert parameters(models.relpsp_mlp()) == 784 * 800 + 800 * 10
+    assert parameters(models.relpsp_cnn()) == 16 * 25 + 32 * 16 * 25 + 512 * 800 + 800 * 128 + 128 * 10
     assert parameters(models.tdbn_resnet19(stem=64)) < parameters(models.tdbn_resnet19())
 
 
@@ -77,6 +80,24 @@ def test_forward_and_backward(name):
     outputs.sum().backward()
     grads = [p.grad for p in snn.parameters()]
     assert all(g is not None and g.isfinite().all() for g in grads)
+
+
+@pytest.mark.parametrize(
+    "name, options, shape, neurons",
+    [
+        ("relpsp_mlp", {"features": 20, "hidden": 6, "classes": 4}, (1, 4, 5), 2),
+        ("relpsp_cnn", {"size": 18, "channels": (2, 3), "hidden": (8, 5), "classes": 4}, (1, 18, 18), 5),
+    ],
+)
+def test_networks_of_spike_times(name, options, shape, neurons):
+    net = models.known[name](**options)
+    snn = SNN(net, 1, "first_spike")
+    outputs = snn(torch.rand(3, *shape))
+    assert outputs.shape == (1, 3, 4)
+    outputs.sum().backward()
+    assert all(p.grad.isfinite().all() and p.grad.any() for p in snn.parameters())
+    assert len(units(net, TimingLayer)) == neurons
+    assert {(m.threshold, m.silent) for m in units(net, TimingLayer)} == {(1.0, "push")}
 
 
 def units(net, kind):

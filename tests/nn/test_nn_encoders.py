@@ -103,11 +103,12 @@ def test_raw_encoders_refuse_standardised_images(encoder, bad):
 def test_encoders_by_name():
     assert isinstance(encoders.build("direct"), Direct)
     assert isinstance(encoders.build("Latency"), Latency)
+    assert isinstance(encoders.build("first_spike"), encoders.FirstSpike)
     assert encoders.build(None) is None
     assert encoders.build("none") is None
     mine = Bernoulli()
     assert encoders.build(mine) is mine
-    assert {name for name, cls in encoders.known.items() if cls.domain == "raw"} == {"Bernoulli", "Latency", "Rate"}
+    assert {name for name, cls in encoders.known.items() if cls.domain == "raw"} == {"Bernoulli", "FirstSpike", "Latency", "Rate"}
     assert Direct.domain == "standardised"
     with pytest.raises(ParameterError, match="encoder: got 'bernouli'; did you mean 'bernoulli'"):
         encoders.build("bernouli")

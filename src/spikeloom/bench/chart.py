@@ -44,8 +44,8 @@ def write(record: dict[str, Any], path: Path) -> Path:
 
 
 def _bar_charts(figure: Figure, record: dict[str, Any]) -> None:
-    if record["bench"] == "conversion":
-        panels = _conversion_panels(record)
+    if record["bench"] in ("conversion", "timing"):
+        panels = (_conversion_panels if record["bench"] == "conversion" else _timing_panels)(record)
     else:
         panels = _neuron_panels(record["results"]) if record["bench"] == "neuron" else _network_panels(record["results"])
     tallest = max(len(rows) for _, rows, _ in panels)
@@ -61,6 +61,8 @@ def title(record: dict[str, Any]) -> str:
         return f"Converted layer by layer: distance from the ANN, IF with soft reset, up to T = {o['steps']}"
     if record["bench"] == "conversion":
         return f"ann_{o['net']} converted, T = {o['steps']}; {record['threads']} thread(s), malloc {record['malloc']}"
+    if record["bench"] == "timing":
+        return f"ReL-PSP layers, {o['batch']} images; {record['threads']} thread(s), malloc {record['malloc']}"
     name = o["neuron"].rpartition("/")[2]
     what = f"{name}, T={o['steps']}, N={o['neurons']:,}, {o['dtype']}" if record["bench"] == "neuron" else (
         f"{o['model']} {'-'.join(map(str, o['channels']))}, {name}, T={o['steps']}, B={o['batch']}, {o['precision']} bit"
@@ -92,6 +94,14 @@ def _conversion_panels(record: dict[str, Any]) -> list[tuple[Any, Rows, str]]:
     return [
         (_numbers("test_set_s"), speed, "seconds for 10,000 images, extrapolated"),
         (_numbers("median_ms", 1e-3), _sorted(record["conversions"], "median_ms"), "seconds to convert"),
+    ]
+
+
+def _timing_panels(record: dict[str, Any]) -> list[tuple[Any, Rows, str]]:
+    found = [{**row, "impl": f"{row['impl']} {row['shape']}"} for row in record["results"]]
+    return [
+        (_numbers("median_ms"), found, "milliseconds, forward and backward"),
+        (_numbers("peak_mib"), found, "MiB of peak memory"),
     ]
 
 

@@ -63,6 +63,21 @@ def _peak(task: Mapping[str, Any]) -> dict[str, int]:
     return {"bytes": peak_bytes(lambda: (step(), step()), device)}
 
 
+def _relpsp(task: Mapping[str, Any]) -> dict[str, int]:
+    import torch
+
+    from spikeloom import tune_allocator
+    from spikeloom.bench import relpsp
+    from spikeloom.bench.memory import peak_bytes
+
+    if task["malloc"] == "tuned":
+        tune_allocator()
+    torch.set_num_threads(task["threads"])
+    relpsp.Problem("3-2", 1, 1.0).step(task["impl"])()  # compiles, and loads what a first step loads
+    step = relpsp.Problem(task["shape"], task["batch"], task["active"]).step(task["impl"])
+    return {"bytes": peak_bytes(lambda: (step(), step()), torch.device("cpu"))}
+
+
 if __name__ == "__main__":
     asked = json.loads(sys.argv[1])
-    print(json.dumps({"first_use": _first_use, "peak": _peak}[asked["task"]](asked)))
+    print(json.dumps({"first_use": _first_use, "peak": _peak, "relpsp": _relpsp}[asked["task"]](asked)))

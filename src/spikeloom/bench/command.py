@@ -61,12 +61,16 @@ def add(commands: Any, table: Table) -> None:
     nets.add_argument("--batch", type=int, default=2, metavar="B", help="inputs")
     nets.add_argument("--seed", type=int, default=0)
     nets.set_defaults(rounds=1, budget=0.0, malloc="tuned")
-    for sub in (neuron, layer, network, conversion, nets):
+    times = kind("timing", "Layers of spike times (ReL-PSP): forward with backward, the kernel against plain torch.")
+    times.add_argument("--shapes", type=_names, default=("784-800", "800-10", "1x28x28-16x5", "16x12x12-32x5"), metavar="IN-OUT,...")
+    times.add_argument("--batch", type=int, default=128, metavar="B", help="images")
+    times.add_argument("--active", type=float, default=1.0, metavar="SHARE", help="of the inputs that spike")
+    for sub in (neuron, layer, network, conversion, nets, times):
         sub.add_argument("--threads", type=int, default=1)
         sub.add_argument("--device", default="cpu")
         sub.add_argument("--json", type=Path, metavar="FILE", help="write the record")
         sub.add_argument("--chart", type=Path, metavar="FILE", help="draw it: .svg, .png or .pdf (default: beside the record)")
-    for sub in (neuron, layer, network, conversion):
+    for sub in (neuron, layer, network, conversion, times):
         sub.add_argument("--rounds", type=int, default=9)
         sub.add_argument("--budget", type=float, default=60.0, help="seconds per contender and pass; a slower one joins fewer rounds")
         sub.add_argument("--malloc", choices=("tuned", "untuned", "both"), default="tuned", help="both: each in a process of its own")
@@ -100,14 +104,14 @@ def _run(chosen: argparse.Namespace, table: Table) -> None:
 
 
 def _measure(chosen: argparse.Namespace) -> dict[str, Any]:
-    from spikeloom.bench import architectures, child, conversion, network, neuron
+    from spikeloom.bench import architectures, child, conversion, network, neuron, relpsp
     from spikeloom.bench.race import Place
     from spikeloom.bench.timing import Plan
 
     place = Place(chosen.device, chosen.threads, _malloc(chosen.malloc), Plan(rounds=chosen.rounds, budget=chosen.budget))
-    module = {"neuron": neuron, "conversion": conversion, "architectures": architectures}.get(chosen.what, network)
+    module = {"neuron": neuron, "conversion": conversion, "architectures": architectures, "timing": relpsp}.get(chosen.what, network)
     given = {f.name: getattr(chosen, f.name) for f in fields(module.Options) if hasattr(chosen, f.name)}
-    if module in (conversion, architectures):
+    if module in (conversion, architectures, relpsp):
         return module.bench(module.Options(**given), place)
     if chosen.what == "neuron":
         record = neuron.bench(neuron.Options(**given), place)
@@ -151,10 +155,11 @@ def _word(name: str, value: Any) -> list[str]:
 
 
 def _show(record: dict[str, Any], table: Table) -> None:
-    from spikeloom.bench import architectures, conversion
+    from spikeloom.bench import architectures, conversion, relpsp
 
-    if record["bench"] in ("conversion", "architectures"):
-        for shown in (conversion if record["bench"] == "conversion" else architectures).tables(record):
+    own = {"conversion": conversion, "architectures": architectures, "timing": relpsp}.get(record["bench"])
+    if own:
+        for shown in own.tables(record):
             table(*shown)
     else:
         _show_race(record, table)

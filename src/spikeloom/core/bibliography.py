@@ -87,3 +87,13 @@ CALIBRATION = Paper(
     "li2021calibration", "A Free Lunch From ANN: Towards Efficient, Accurate Spiking Neural Networks Calibration",
     "Li, Yuhang and Deng, Shikuang and Dong, Xin and Gong, Ruihao and Gu, Shi", "ICML", 2021, "https://arxiv.org/abs/2106.06984",
 )
+RELPSP = Paper(
+    "zhang2021relpsp", "Rectified Linear Postsynaptic Potential Function for Backpropagation in Deep Spiking Neural Networks",
+    "Zhang, Malu and Wang, Jiadong and Wu, Jibin and Belatreche, Ammar and Amornpaiboonkiet, Burin and Zhang, Zhixuan and "
+    "Miriyala, Venkata Pavan Kumar and Qu, Hong and Chua, Yansong and Carlson, Trevor E. and Li, Haizhou",
+    "IEEE Transactions on Neural Networks and Learning Systems", 2021, "https://arxiv.org/abs/2003.11837",
+)
+DFT = Paper(
+    "wei2023dft", "Temporal-Coded Spiking Neural Networks with Dynamic Firing Threshold: Learning with Event-Driven Backpropagation",
+    "Wei, Wenjie and Zhang, Malu and Qu, Hong and Belatreche, Ammar and Zhang, Jian and Chen, Hong", "ICCV", 2023,
+)

@@ -2,7 +2,8 @@
 
 An accumulate (AC) is one spike reaching one output; a spike of level k counts k times. An average pool hands its q spikes on
 one by one, so its output m/q counts m. Input that is not made of spikes (an analog image) costs multiply-accumulates (MAC) on
-its non-zero values, once if it is the same at every step. Norms fold into the convolutions and cost nothing.
+its non-zero values, once if it is the same at every step. Norms fold into the convolutions and cost nothing. In a timing layer
+every input spikes at most once, and every spike that arrives is an accumulate at each of its synapses, before or after they fire.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from spikeloom.convert.affine import Affine
 from spikeloom.nn.snn import SNN
+from spikeloom.timing import TimingLayer
 
 POOLS = (1, 4, 9, 16, 25, 36, 49, 64)
 _ONES = {
@@ -44,7 +46,7 @@ def operations_by_step(snn: SNN, batch: Tensor) -> list[dict[str, Any]]:
 
         return hook
 
-    weighted = [(name, m) for name, m in snn.net.named_modules() if isinstance(m, (*_ONES, nn.Linear, Affine))]
+    weighted = [(name, m) for name, m in snn.net.named_modules() if isinstance(m, (*_ONES, nn.Linear, Affine, TimingLayer))]
     handles = [m.register_forward_hook(watch(name)) for name, m in weighted]
     training = snn.training
     snn.eval()
@@ -58,6 +60,8 @@ def operations_by_step(snn: SNN, batch: Tensor) -> list[dict[str, Any]]:
 
 
 def _count(layer: Any, x: Tensor, output: Tensor, steps: int, prelude: int) -> dict[str, Any]:
+    if isinstance(layer, TimingLayer):
+        return _timed(layer, x, output)
     x = x.float()
     if isinstance(layer, Affine):
         macs = 0  # the ANN has none
@@ -81,6 +85,12 @@ def _count(layer: Any, x: Tensor, output: Tensor, steps: int, prelude: int) -> d
         first, rest = row[key][: prelude + 1].sum(0, keepdim=True), row[key][prelude + 1 :]
         row[key] = torch.cat([first, rest]) / images
     return row
+
+
+def _timed(layer: TimingLayer, t: Tensor, output: Tensor) -> dict[str, Any]:
+    arrived = layer.reached(t.isfinite().double()).mean().cpu().view(1)
+    macs = output[0].numel() * layer.weight[0].numel()
+    return {"kind": type(layer).__name__, "macs": macs, "acs": arrived, "analog_macs": torch.zeros(1)}
 
 
 def _reached(layer: Any, events: Tensor, steps: int) -> Tensor:

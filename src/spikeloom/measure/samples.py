@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from spikeloom.measure.activity import fires
 from spikeloom.neurons import Neuron
 from spikeloom.nn.snn import SNN
 
@@ -16,16 +17,17 @@ SHOWN, TRACED, LAYERS = 48, 3, 4
 @torch.no_grad()
 def sample(snn: SNN, x: Tensor) -> dict[str, Any]:
     """`prediction` for x `[1, ...]` and, for up to four layers spread over the depth, the raster of up to 48 neurons
-    (`[step, neuron, value]` rows, the ones that fired first) and the membrane of the three most active."""
-    inputs: dict[str, tuple[Neuron, Tensor]] = {}
+    (`[step, neuron, value]` rows, the ones that fired first) and the membrane of the three most active. Of a timing layer the rows are
+    `[time, neuron, 1]`, and there is no membrane."""
+    seen: dict[str, tuple[nn.Module, Tensor, Tensor]] = {}
 
     def watch(name: str) -> Any:
         def hook(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
-            inputs[name] = (module, args[0])  # type: ignore[assignment]
+            seen[name] = (module, args[0], output)
 
         return hook
 
-    handles = [m.register_forward_hook(watch(name)) for name, m in snn.net.named_modules() if isinstance(m, Neuron)]
+    handles = [m.register_forward_hook(watch(name)) for name, m in snn.net.named_modules() if fires(m)]
     training = snn.training
     snn.eval()
     try:
@@ -34,12 +36,14 @@ def sample(snn: SNN, x: Tensor) -> dict[str, Any]:
         for handle in handles:
             handle.remove()
         snn.train(training)
-    names = list(inputs)
+    names = list(seen)
     chosen = sorted({round(i * (len(names) - 1) / max(LAYERS - 1, 1)) for i in range(LAYERS)}) if names else []
-    return {"prediction": prediction, "layers": [_layer(names[i], *inputs[names[i]]) for i in chosen]}
+    return {"prediction": prediction, "layers": [_layer(names[i], *seen[names[i]]) for i in chosen]}
 
 
-def _layer(name: str, neuron: Neuron, x: Tensor) -> dict[str, Any]:
+def _layer(name: str, neuron: nn.Module, x: Tensor, output: Tensor) -> dict[str, Any]:
+    if not isinstance(neuron, Neuron):
+        return _timed(name, neuron, output[0].flatten())
     trace = neuron.trace(x)
     spikes = trace["spikes"].flatten(1)  # [T, N]
     order = spikes.sum(0).argsort(descending=True, stable=True)
@@ -56,3 +60,9 @@ def _layer(name: str, neuron: Neuron, x: Tensor) -> dict[str, Any]:
         for n in order[:TRACED].tolist()
     ]
     return {"name": name, "kind": type(neuron).__name__, "neurons": int(shown.numel()), "spikes": rows, "traces": traces}
+
+
+def _timed(name: str, layer: nn.Module, times: Tensor) -> dict[str, Any]:
+    shown = times.argsort(stable=True)[:SHOWN].sort().values
+    rows = [[round(t, 4), n, 1.0] for n, t in enumerate(times[shown].tolist()) if t < float("inf")]
+    return {"name": name, "kind": type(layer).__name__, "neurons": len(shown), "spikes": rows, "traces": []}

@@ -23,7 +23,7 @@ class SNN(nn.Module):
     Args:
         net: the network; its modules that unfold time learn T from here.
         steps: T.
-        encoder: `"direct"`, `"bernoulli"`, `"latency"`, `"rate"`, an `Encoder`, or None for input `[T, B, ...]`.
+        encoder: `"direct"`, `"bernoulli"`, `"latency"`, `"rate"`, `"first_spike"`, an `Encoder`, or None for input `[T, B, ...]`.
         memory: `"packed"` keeps spikes and their counts up to 15, which the layers after a neuron save for the backward pass, in 1, 2 or 4
             bits each instead of 32; the gradients are the same bit for bit. `"plain"` keeps them as they are.
         fusion: `"norms"` lets a neuron apply the norm before it in its own kernel where the network can be traced and no hook looks

@@ -13,6 +13,7 @@ import torch
 from spikeloom import data, measure
 from spikeloom.io import weights
 from spikeloom.neurons import Neuron
+from spikeloom.timing import TimingLayer
 from spikeloom.train import record
 from spikeloom.train.learner import Learner
 from spikeloom.train.run import Run, build
@@ -44,7 +45,7 @@ def measured(run: Run, learner: Learner, images: data.ImageSet) -> dict[str, Any
     return {
         "test_accuracy": by_step[-1], "accuracy_by_step": by_step,
         "layers": measure.activity(snn, probe.split(32)), "operations": rows, **measure.energy(rows),
-        "neuron": next((str(m) for m in snn.net.modules() if isinstance(m, Neuron)), "none"),
+        "neuron": next((str(m) for m in snn.net.modules() if isinstance(m, (Neuron, TimingLayer))), "none"),
         "samples": [_sample(learner, images, i) for i in range(min(SHOWN, count))], "probed_images": count,
         "data": {
             "name": images.name, "train": len(images.train_images) - kept, "validation": kept, "test": len(images.test_images),

@@ -1,0 +1,18 @@
+from spikeloom.core import bibliography
+from spikeloom.train.run import Claim, Data, Network, Run, Training
+
+
+def relpsp_mlp_fashion() -> Run:
+    """784-800-10 of ReL-PSP neurons on Fashion-MNIST: one spike per neuron at most, exact gradients of the spike times."""
+    return Run(
+        recipe="relpsp-mlp-fashion",
+        title="ReL-PSP MLP on Fashion-MNIST",
+        paper=bibliography.RELPSP,
+        claim=Claim("top-1", 0.881, "88.1 %, 784-800-10", "M"),
+        data=Data("fashion_mnist"),
+        network=Network("relpsp_mlp"),
+        steps=1,
+        encoder="first_spike",
+        training=Training(epochs=30, batch=128, optimiser="adam", lr=1e-3, schedule="cosine", clip=3.0, layout="contiguous"),
+        minutes=10,
+    )
