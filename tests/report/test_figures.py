@@ -58,3 +58,19 @@ def test_a_figure_that_cannot_be_drawn_is_refused():
         check(experiment(figures=[{"kind": "pie", "title": "x"}]), "record")
     with pytest.raises(RecordError, match=r"figures\[0\]: missing rows"):
         check(experiment(figures=[{"kind": "table", "title": "x", "columns": []}]), "record")
+
+
+def timed():
+    layer = {"kind": "RelPSPLinear", "max_level": 1, "rate": 0.9, "silent": 0.1, "saturated": 0.0, "dormant": 0.1, "neurons": 4}
+    times = {"edges": [0.0, 1.0, 2.0, 9.0], "counts": [3, 1, 1]}
+    shown = {"name": "first", "kind": "RelPSPLinear", "neurons": 2, "spikes": [[0.25, 0, 1.0], [1.75, 1, 1.0]], "traces": []}
+    return experiment(
+        parts=None, layers=[{**layer, "name": "first", "mean_time": 1.5, "times": times}],
+        samples=[{"image": PIXEL, "label": 1, "prediction": 1, "layers": [shown]}],
+    )  # fmt: skip
+
+
+def test_spike_times_are_shown_as_times():
+    page = report.page(timed())
+    assert 'id="times"' in page and "When the neurons fire" in page and "first 1.5" in page
+    assert "Spike times of image 1" in page and "time step" not in page.partition('id="samples"')[2]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 from matplotlib.figure import Figure
 
 from spikeloom.report.chart import bars_height, chart, name_rows
+from spikeloom.report.figures import histogram
 from spikeloom.report.learning import known
 from spikeloom.report.markup import charts, count, details, note, percent, section, table
 from spikeloom.report.record import column, mean_rate, number
@@ -34,7 +36,7 @@ def activity(record: dict[str, Any], prefix: str) -> str:
         for layer, rate in zip(layers, column(layers, "rate"), strict=True)
     ]
     numbers = details("The numbers", table(("layer", "kind", "neurons", "rate", *shares), rows))
-    figures = charts(_rates(record, layers, prefix), _shares(layers, shares, prefix))
+    figures = charts(_rates(record, layers, prefix), _shares(layers, shares, prefix), _times(layers, prefix))
     return section(f"{prefix}activity", title, figures, numbers, intro=intro)
 
 
@@ -78,3 +80,20 @@ def _shares(layers: list[dict[str, Any]], shares: list[str], prefix: str) -> str
 
     text = f"Neurons without information. Share of (neuron, image) pairs {', or '.join(WORDS[share] for share in shares)}."
     return chart(f"{prefix}shares", text, draw, bars_height(len(names)))
+
+
+def _times(layers: list[dict[str, Any]], prefix: str) -> str:
+    """When the neurons of each timing layer fire; each line has the area 1, and the latest hundredth is left out."""
+    timed = [layer for layer in layers if layer.get("times") and len(layer["times"]["counts"]) > 1]
+    if not timed:
+        return ""
+    series = []
+    for layer in timed:
+        edges, counts = layer["times"]["edges"][:-1], layer["times"]["counts"][:-1]
+        spikes = sum(counts) or 1
+        widths = [right - left for left, right in pairwise(edges)]
+        density = [count / spikes / width for count, width in zip(counts, widths, strict=True)]
+        series.append({"name": layer["name"], "edges": edges, "counts": density})
+    means = ", ".join(f"{layer['name']} {layer['mean_time']:.3g}" for layer in timed)
+    text = f"Mean spike time: {means}. The latest hundredth of the spikes is not drawn."
+    return histogram(f"{prefix}times", {"title": "When the neurons fire", "caption": text, "series": series, "x_label": "time"})

@@ -59,7 +59,8 @@ def _lines(name: str, given: Mapping[str, Any]) -> str:
     return chart(name, _words(given), draw)
 
 
-def _raster(name: str, given: Mapping[str, Any]) -> str:
+def raster(name: str, given: Mapping[str, Any]) -> str:
+    """Spike times, a panel for each group of neurons, a row for each neuron."""
     groups = given["groups"]
 
     def draw(figure: Figure) -> None:
@@ -76,7 +77,8 @@ def _raster(name: str, given: Mapping[str, Any]) -> str:
     return chart(name, _words(given), draw, 60 + 112 * len(groups))
 
 
-def _histogram(name: str, given: Mapping[str, Any]) -> str:
+def histogram(name: str, given: Mapping[str, Any]) -> str:
+    """Counts between edges, a step line for each series."""
     def draw(figure: Figure) -> None:
         axes = _axes(figure, given)
         for i, row in enumerate(given["series"]):
@@ -115,5 +117,5 @@ def _cell(value: Any) -> str:
 
 # kind of a figure in the record: what draws it
 DRAWN: dict[str, Callable[[str, Mapping[str, Any]], str]] = {
-    "lines": _lines, "raster": _raster, "histogram": _histogram, "bars": _bars, "image": _image, "table": _table,
+    "lines": _lines, "raster": raster, "histogram": histogram, "bars": _bars, "image": _image, "table": _table,
 }  # fmt: skip

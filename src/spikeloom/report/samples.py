@@ -11,6 +11,7 @@ from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 
 from spikeloom.report.chart import chart, spread, whole_steps
+from spikeloom.report.figures import raster
 from spikeloom.report.markup import elide, esc, note, section
 from spikeloom.report.style import LIGHT, SERIES, level_colours
 
@@ -25,6 +26,9 @@ def samples(record: dict[str, Any], prefix: str) -> str:
     if not found:
         return section(f"{prefix}samples", title, note("The record holds no samples; rasters and membranes are left out."))
     classes = (record.get("data") or {}).get("classes") or []
+    if any(layer.get("times") for layer in record.get("layers") or []):
+        intro = "Images of the test set, and when some neurons fire (one row each): those that fire first."
+        return section(f"{prefix}samples", title, *(_timed(sample, i, classes, prefix) for i, sample in enumerate(found, 1)), intro=intro)
     rows = (_sample(sample, i, classes, prefix) for i, sample in enumerate(found, 1))
     levels = max(_levels(sample["layers"]) for sample in found)
     intro = "Images of the test set, the spikes of some neurons (one row each), and the membranes of those numbered at the left."
@@ -32,20 +36,32 @@ def samples(record: dict[str, Any], prefix: str) -> str:
     return section(f"{prefix}samples", title, *rows, intro=intro)
 
 
+def _timed(sample: dict[str, Any], index: int, classes: list[str], prefix: str) -> str:
+    """An image beside the spike times of its layers, which know no steps."""
+    groups = [{**layer, "points": [(time, neuron) for time, neuron, _ in layer["spikes"]]} for layer in sample["layers"][:LAYERS]]
+    words = {"title": f"Spike times of image {index}", "x_label": "time"}
+    drawn = raster(f"{prefix}raster-{index}", {**words, "groups": groups}) if groups else note("No spikes recorded for this image.")
+    return f'<div class="sample">{_picture(sample, index, classes)}{drawn}</div>'
+
+
 def _sample(sample: dict[str, Any], index: int, classes: list[str], prefix: str) -> str:
+    layers = sample["layers"][:LAYERS]
+    left = len(sample["layers"]) - len(layers)
+    hidden = note(f"{left} more recorded layers are not drawn.") if left else ""
+    parts = _raster(layers, index, prefix), _membranes(layers, index, prefix)
+    missing = "" if any(parts) else note("No spikes recorded for this image.")
+    return f'<div class="sample">{_picture(sample, index, classes)}{"".join(parts)}{missing}</div>{hidden}'
+
+
+def _picture(sample: dict[str, Any], index: int, classes: list[str]) -> str:
     label, guess = _named(sample["label"], classes), _named(sample["prediction"], classes)
     right = sample["label"] == sample["prediction"]
     verdict = '<span class="right">✓ correct</span>' if right else '<span class="wrong">✗ wrong</span>'
-    layers = sample["layers"][:LAYERS]
     image = str(sample["image"])
     alt = f"test image {index}, {label}"
     picture = f'<img src="{esc(image)}" alt="{esc(alt)}">' if _PICTURE.fullmatch(image) else note("No picture recorded.")
-    left = len(sample["layers"]) - len(layers)
-    hidden = note(f"{left} more recorded layers are not drawn.") if left else ""
     words = f"<figcaption>label <b>{esc(label)}</b><br>predicted {esc(guess)}<br>{verdict}</figcaption>"
-    parts = _raster(layers, index, prefix), _membranes(layers, index, prefix)
-    missing = "" if any(parts) else note("No spikes recorded for this image.")
-    return f'<div class="sample"><figure class="picture">{picture}{words}</figure>{"".join(parts)}{missing}</div>{hidden}'
+    return f'<figure class="picture">{picture}{words}</figure>'
 
 
 def _named(index: Any, classes: list[str]) -> str:
