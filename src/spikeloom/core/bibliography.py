@@ -87,3 +87,21 @@ CALIBRATION = Paper(
     "li2021calibration", "A Free Lunch From ANN: Towards Efficient, Accurate Spiking Neural Networks Calibration",
     "Li, Yuhang and Deng, Shikuang and Dong, Xin and Gong, Ruihao and Gu, Shi", "ICML", 2021, "https://arxiv.org/abs/2106.06984",
 )
+SPIKEPROP = Paper(
+    "bohte2002spikeprop", "Error-backpropagation in temporally encoded networks of spiking neurons",
+    "Bohte, Sander M. and Kok, Joost N. and La Poutré, Han", "Neurocomputing 48:17-37", 2002,
+    "https://doi.org/10.1016/S0925-2312(01)00658-0",
+)
+MAASS = Paper(
+    "maass1997sigmoidal", "Fast Sigmoidal Networks via Spiking Neurons", "Maass, Wolfgang", "Neural Computation 9(2):279-304",
+    1997, "https://doi.org/10.1162/neco.1997.9.2.279",
+)
+SPIKE_CLUSTERS = Paper(
+    "natschlager1998rbf", "Spatial and temporal pattern analysis via spiking neurons", "Natschläger, Thomas and Ruf, Berthold",
+    "Network: Computation in Neural Systems 9(3):319-332", 1998, "https://doi.org/10.1088/0954-898X_9_3_003",
+)
+BOHTE_CLUSTERS = Paper(
+    "bohte2002clusters", "Unsupervised clustering with spiking neurons by sparse temporal coding and multilayer RBF networks",
+    "Bohte, Sander M. and La Poutré, Han and Kok, Joost N.", "IEEE Transactions on Neural Networks 13(2):426-435", 2002,
+    "https://doi.org/10.1109/72.991428",
+)
