@@ -21,7 +21,8 @@ from spikeloom.convert.routes.base import ALLOWED
 from spikeloom.core.paper import Paper
 from spikeloom.core.params import Choice, Count, Param
 from spikeloom.data import augment
-from spikeloom.train import Run, Training, options
+from spikeloom.train import Run, Training, experiment, options
+from spikeloom.train.experiment import Experiment
 
 ROOT = Path(__file__).parents[1]
 CLAIMS = {
@@ -134,7 +135,7 @@ def recipe_page() -> str:
     rows = [(f"[`{n}`](#{n})", r.title, _cite(r.paper), f"{r.minutes:g} min, {r.machine}") for n, r in loaded.items()]
     intro = "`spikeloom train NAME` runs one, `key=value` overrides a field. Expected times are estimates.\n\n"
     table = _table(("recipe", "what", "paper", "expected"), rows)
-    return _page("Recipes", intro + table, (_recipe(name, run) for name, run in loaded.items()))
+    return _page("Recipes", intro + table, (f"## {name}\n\n{_recipe(name, run)}" for name, run in loaded.items()))
 
 
 def cli_page() -> str:
@@ -150,11 +151,21 @@ def cli_page() -> str:
     return _page("Command line", intro, (f"## {name}\n\n```text\n{text.rstrip()}\n```" for name, text in helps.items()))
 
 
-def _recipe(name: str, run: Run) -> str:
+def _recipe(name: str, run: Run | Experiment) -> str:
     facts = [_prose(recipes.known[name].__doc__), f"Paper: {_cite(run.paper)}"]
     if run.claim:
         value = "" if run.claim.value is None else f" {run.claim.value:.2%}"
         facts.append(f"The paper's claim: {run.claim.metric}{value} ({run.claim.where}; {CLAIMS[run.claim.tag]}).")
+    return "\n\n".join([*facts, *(_experiment(run) if isinstance(run, Experiment) else _run(run))])
+
+
+def _experiment(run: Experiment) -> list[str]:
+    facts = [_prose(type(run).__doc__), f"Data `{run.data}`. Fields an override can name, with their values:"]
+    return [*facts, _table(("field", "value"), [(f"`{k}`", f"`{v}`") for k, v in sorted(experiment.options(run).items())])]
+
+
+def _run(run: Run) -> list[str]:
+    facts = []
     if run.data.name not in data.known:
         facts.append(f"**Cannot run yet**: the data set `{run.data.name}` is not in this version.")
     if run.failure:
@@ -165,7 +176,7 @@ def _recipe(name: str, run: Run) -> str:
     facts.append(f"Data `{run.data.name}`, network `{run.network.function}`. Fields an override can name, with their values:")
     facts.append(_table(("field", "value"), [(f"`{k}`", f"`{v}`") for k, v in sorted(shown.items())]))
     rest = ", ".join(f"`{k}={v}`" for k, v in sorted(fields.items()) if k not in shown)
-    return f"## {name}\n\n" + "\n\n".join([*facts, f"And, at the general default: {rest}."])
+    return [*facts, f"And, at the general default: {rest}."]
 
 
 def _method(name: str) -> str:

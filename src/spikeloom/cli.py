@@ -119,26 +119,32 @@ def _list(chosen: argparse.Namespace) -> None:
     from spikeloom import recipes
 
     runs = [recipes.load(name) for name in recipes.known]
-    rows = [(r.recipe, f"{r.paper.key}", r.data.name, r.steps, f"{r.minutes:g} min on {r.machine}", r.title) for r in runs]
+    rows = [
+        (r.recipe, r.paper.key, getattr(r.data, "name", r.data), getattr(r, "steps", None), f"{r.minutes:g} min on {r.machine}", r.title)
+        for r in runs
+    ]
     _table("Recipes", ("recipe", "paper", "data", "T", "expected", "what"), rows)
 
 
 def _train(chosen: argparse.Namespace) -> None:
     from spikeloom import recipes
+    from spikeloom.train.experiment import Experiment, perform
     from spikeloom.train.fit import fit
 
     changes = _changes(chosen.changes)
     run = recipes.load(chosen.recipe, changes)
     out = chosen.out or Path("runs") / chosen.recipe
-    record = fit(run, out, chosen.data_dir, "allowed" if chosen.resume else "never", changes)
+    carry_out = perform if isinstance(run, Experiment) else fit
+    record = carry_out(run, out, chosen.data_dir, "allowed" if chosen.resume else "never", changes)
     if record:
-        accuracy = ", ".join(f"{name} {value:.4f}" for name, value in record["accuracy"].items())
-        print(f"{out}: {accuracy}; {record['seconds']:.0f} s. See it: spikeloom report {out}")
+        found = {**record["accuracy"], **record.get("results", {})}
+        came_out = ", ".join(f"{name} {_short(value)}" for name, value in found.items() if value is not None)
+        print(f"{out}: {came_out}; {record['seconds']:.0f} s. See it: spikeloom report {out}")
 
 
 def _eval(chosen: argparse.Namespace) -> None:
     from spikeloom import recipes
-    from spikeloom.train import record
+    from spikeloom.train import experiment, record
     from spikeloom.train.evaluate import evaluate
     from spikeloom.train.keeper import WEIGHTS
 
@@ -147,6 +153,7 @@ def _eval(chosen: argparse.Namespace) -> None:
         old = record.read(folder)
         changes, recipe, weights = old["overrides"] | changes, old["recipe"], weights or folder / WEIGHTS
     run = recipes.load(recipe, changes)
+    experiment.refuse(run, "eval")
     if weights is None:
         raise RecipeError(refusal("eval --weights", None, "a .safetensors or .npz file", "or give a run folder instead of a recipe"))
     found = evaluate(run, weights, chosen.data_dir, changes)
@@ -219,17 +226,22 @@ def _report(chosen: argparse.Namespace) -> None:
 
 def _cite(chosen: argparse.Namespace) -> None:
     from spikeloom import recipes
-    from spikeloom.train.run import papers
+    from spikeloom.train import experiment, run
 
-    print("\n\n".join(paper.bibtex() for paper in papers(recipes.load(chosen.recipe))))
+    found = recipes.load(chosen.recipe)
+    papers = experiment.papers if isinstance(found, experiment.Experiment) else run.papers
+    print("\n\n".join(paper.bibtex() for paper in papers(found)))
 
 
 def _explain(chosen: argparse.Namespace) -> None:
     from spikeloom import engine, recipes
     from spikeloom.neurons import Neuron
+    from spikeloom.train import experiment
     from spikeloom.train.run import build
 
-    snn = build(recipes.load(chosen.recipe, _changes(chosen.changes)))
+    run = recipes.load(chosen.recipe, _changes(chosen.changes))
+    experiment.refuse(run, "explain")
+    snn = build(run)
     pairs, reason = snn.pairs()
     names = {module: name for name, module in snn.net.named_modules()}
     applied = {pair.neuron: pair.name for pair in pairs}

@@ -21,7 +21,7 @@ from spikeloom.core.errors import ParameterError, RecipeError, refusal
 from spikeloom.core.params import Choice, nearest
 from spikeloom.io import weights, zoo
 from spikeloom.neurons import Neuron
-from spikeloom.train import record
+from spikeloom.train import experiment, record
 from spikeloom.train.evaluate import png
 from spikeloom.train.keeper import WEIGHTS
 from spikeloom.train.run import build, read_as
@@ -63,6 +63,7 @@ def subject(what: str, weights_file: Path | None = None, pixels: str | None = No
     else:
         names = [*kept, *recipes.known, *(name.replace("_", "-") for name in models.known)]
         raise RecipeError(f"convert: got {what!r}, neither a run folder, nor a .pt2 or .onnx file, nor a name; {nearest(what, names)}")
+    experiment.refuse(run, "convert")
     snn = build(run)
     raw = snn.encoder is not None and snn.encoder.domain == "raw"
     return Subject(run.recipe, _filled(what, snn.net, weights_file), pixels or ("raw" if raw else "standardised"), str(weights_file))

@@ -58,7 +58,7 @@ def test_a_folder_that_holds_a_run_is_not_overwritten(trained):
     out, _ = trained
     with pytest.raises(RecordError, match="holds a run already; add --resume"):
         fit(recipes.load("stbp-digits", TINY), out)
-    with pytest.raises(ParameterError, match=r"fit.resume: got 'yes'; must be one of 'never', 'allowed'"):
+    with pytest.raises(ParameterError, match=r"resume: got 'yes'; must be one of 'never', 'allowed'"):
         fit(recipes.load("stbp-digits", TINY), out, resume="yes")
     with pytest.raises(RecordError, match=r"holds another run \(steps differ\)"):
         fit(recipes.load("stbp-digits", {**TINY, "steps": 4}), out, resume="allowed")

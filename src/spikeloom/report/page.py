@@ -10,6 +10,7 @@ from spikeloom.core.paper import Paper
 from spikeloom.report.activity import activity
 from spikeloom.report.conversion import conversion, early_exit, headline, sentence
 from spikeloom.report.energy import operations
+from spikeloom.report.figures import figures
 from spikeloom.report.layer_error import layer_errors
 from spikeloom.report.learning import learning
 from spikeloom.report.ledger import ledger
@@ -23,16 +24,25 @@ VERIFIED = {
     "L": "Read in released training logs, a README or the paper's abstract",
     "N": "Computed from the paper's definitions",
 }
-TRAINED = {"learning": "Learning"}
-CONVERTED = {"conversion": "Accuracy and cost", "errors": "Layer errors", "ledger": "Passes"}
-CONTENTS = {"activity": "Activity", "samples": "Images", "energy": "Energy", "setup": "Set-up", "cite": "Cite"}
+MEASURED = {"activity": "Activity", "samples": "Images", "energy": "Energy"}
+CONTENTS = {
+    "training": {"learning": "Learning", **MEASURED},
+    "conversion": {"conversion": "Accuracy and cost", "errors": "Layer errors", "ledger": "Passes", **MEASURED},
+    "experiment": {"results": "Results"},
+}
+ALWAYS = {"setup": "Set-up", "cite": "Cite"}
+
+
+def kind(record: dict[str, Any]) -> str:
+    """`"conversion"`, `"experiment"` (a record in parts) or `"training"`."""
+    return "conversion" if record.get("conversion") else "experiment" if record.get("parts") else "training"
 
 
 def page(record: dict[str, Any]) -> str:
     """The HTML page of one run. Raises RecordError when `record` is not a record of this schema."""
     check(record, "record")
     title = record.get("title") or record["recipe"]
-    contents = (CONVERTED if record.get("conversion") else TRAINED) | CONTENTS
+    contents = CONTENTS[kind(record)] | ALWAYS
     links = "".join(f'<a href="#{name}">{text}</a>' for name, text in contents.items())
     head = (
         f'<header><p class="kicker">spikeloom · run record</p><h1>{esc(title)}</h1>{summary(record)}'
@@ -52,6 +62,9 @@ def summary(record: dict[str, Any]) -> str:
     """One sentence on what was run, and what was changed in the recipe (or set in the conversion)."""
     if record.get("conversion"):
         return sentence(record) + _chips(record["conversion"].get("options") or {}, "Options of the conversion")
+    if kind(record) == "experiment":
+        text = f"Experiment <b>{esc(record['recipe'])}</b>, seed {esc(record.get('seed'))}."
+        return f'<p class="lead">{text}</p>' + _chips(record.get("overrides") or {}, "Changed in the recipe")
     data, epochs = record.get("data") or {}, len(record.get("epochs") or [])
     neuron, name = (record.get("neuron") or "a spiking network").partition("(")[0], data.get("name")
     text = f"<b>{esc(neuron)}</b>" + (f" on <b>{esc(name)}</b>" if name else "")
@@ -68,8 +81,13 @@ def _chips(choices: dict[str, Any], label: str) -> str:
 
 def sections(record: dict[str, Any], prefix: str = "") -> str:
     """Everything below the title; `prefix` keeps ids apart when several runs share a page."""
-    came_out = (conversion, layer_errors, ledger, early_exit) if record.get("conversion") else (learning,)
-    parts = (*came_out, activity, samples, operations, _setup, _cite)
+    measured = (activity, samples, operations)
+    came_out = {
+        "training": (learning, *measured),
+        "conversion": (conversion, layer_errors, ledger, early_exit, *measured),
+        "experiment": (figures,),
+    }[kind(record)]
+    parts = (*came_out, _setup, _cite)
     return _failure(record) + _headline(record) + _claim(record) + "".join(part(record, prefix) for part in parts)
 
 
@@ -79,6 +97,8 @@ def _failure(record: dict[str, Any]) -> str:
 
 
 def _headline(record: dict[str, Any]) -> str:
+    if kind(record) == "experiment":
+        return _found(record)
     measured = headline(record) if record.get("conversion") else _accuracies(record["accuracy"])
     ours, dense = number(record.get("energy_uJ")), number(record.get("ann_energy_uJ"))
     rate = mean_rate(record)
@@ -91,6 +111,16 @@ def _headline(record: dict[str, Any]) -> str:
         ("Time", duration(record.get("seconds")), "for the whole run"),
     ), "small")  # fmt: skip
     return measured + cost
+
+
+def _found(record: dict[str, Any]) -> str:
+    """An experiment's headline: only what it measured."""
+    accuracy, ours = record["accuracy"].get("test"), number(record.get("energy_uJ"))
+    rows = [("Test accuracy", percent(accuracy), "see the results for the protocol and the spread")] if number(accuracy) is not None else []
+    cost = [("Parameters", count(record["params"]), "learned numbers")] if record["params"] else []
+    cost += [("Energy", energy(ours), "per input, estimated")] if ours is not None else []
+    cost += [("Time", duration(record.get("seconds")), "for the whole experiment")]
+    return (tiles(rows) if rows else "") + tiles(cost, "small")
 
 
 def _accuracies(accuracy: dict[str, Any]) -> str:
@@ -124,7 +154,7 @@ def _setup(record: dict[str, Any], prefix: str) -> str:
     basics = {key: record[key] for key in ("recipe", "overrides", "neuron", "encoder", "augment", "steps", "seed") if key in record}
     made = record.get("conversion") or {}
     basics |= {key: made[key] for key in ("method", "input", "model", "options", "target") if key in made}
-    groups = ("network", "training", "data", "versions", "machine")
+    groups = ("options", "network", "training", "data", "versions", "machine")
     tables = "".join(settings(record[group], group.capitalize()) for group in groups if record.get(group))
     return section(f"{prefix}setup", "Set-up", f'<div class="columns">{settings(basics, "Run")}{tables}</div>')
 

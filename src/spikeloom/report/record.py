@@ -26,13 +26,22 @@ _OBJECTS = {
     "machine": (),
     "data": (),
     "training": (),
+    "results": (),
+    "options": (),
+    "parts": ("done", "of"),
 }
 _LISTS = {
     "epochs": ("epoch",),
     "layers": ("name", "neurons", "rate", "silent", "saturated", "dormant"),
     "operations": ("name", "macs", "acs", "analog_macs"),
     "samples": ("image", "label", "prediction", "layers"),
+    "figures": ("kind", "title"),
 }
+# what a figure of each kind holds
+FIGURES = {
+    "lines": ("series",), "raster": ("groups",), "histogram": ("series",), "bars": ("names", "values"), "image": ("src",),
+    "table": ("columns", "rows"),
+}  # fmt: skip
 _SHOWN = ("name", "neurons", "spikes", "traces")
 _CONVERT = "make one with `spikeloom convert`"
 
@@ -71,6 +80,9 @@ def check(record: Any, name: str) -> dict[str, Any]:
         _entries(record, key, keys, f"{name}: ")
     for i, sample in enumerate(record.get("samples") or []):
         _entries(sample, "layers", _SHOWN, f"{name}: samples[{i}].")
+    for i, figure in enumerate(record.get("figures") or []):
+        _must(figure["kind"] in FIGURES, f"{name}: figures[{i}].kind", figure["kind"], f"one of {', '.join(FIGURES)}")
+        _fields(figure, FIGURES[figure["kind"]], f"{name}: figures[{i}]")
     if record.get("conversion") is not None:
         _conversion(record, name)
     return record

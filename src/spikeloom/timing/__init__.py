@@ -1,1 +1,1 @@
-"""Spike times as values: functions and layers from times `[B, in]` to times `[B, out]`; infinity: no spike."""
+"""Spike times as values: layers map times `[B, in]` to times `[B, out]`, infinity for no spike, with exact gradients and no time grid."""

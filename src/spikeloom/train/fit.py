@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import warnings
 from pathlib import Path
 from typing import Any
 
 from spikeloom import data
-from spikeloom.core.errors import RecipeError, RecordError
+from spikeloom.core.errors import RecipeError
 from spikeloom.core.params import Choice
 from spikeloom.io import weights
 from spikeloom.train import record
@@ -18,6 +17,7 @@ from spikeloom.train.keeper import WEIGHTS, Keeper
 from spikeloom.train.run import Run, Training, build
 
 LAST, CHECKPOINT = "weights-last.safetensors", "checkpoint.safetensors"
+SAME = ("recipe", "steps", "encoder", "network", "training", "augment")  # what makes two runs the same
 
 
 def fit(run: Run, out: Path, data_dir: str | None = None, resume: str = "never", overrides: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -33,10 +33,8 @@ def fit(run: Run, out: Path, data_dir: str | None = None, resume: str = "never",
     from spikeloom.train.evaluate import measured
     from spikeloom.train.learner import Learner
 
-    Choice(("never", "allowed")).check("fit.resume", resume)
-    out.mkdir(parents=True, exist_ok=True)
     head = record.describe(run, overrides or {})
-    _claim_folder(out, head, resume)
+    record.claim(out, head, resume, SAME, CHECKPOINT)
     images = data.load(run.data.name, data_dir)
     lightning.seed_everything(run.training.seed, verbose=False)
     snn = build(run)
@@ -74,22 +72,6 @@ def _trainer(training: Training, out: Path) -> Any:
         plugins=[SafeCheckpointIO()], num_sanity_val_steps=0, enable_model_summary=False, enable_progress_bar=sys.stderr.isatty(),
         use_distributed_sampler=False, log_every_n_steps=1_000_000, default_root_dir=out,
     )  # fmt: skip
-
-
-def _claim_folder(out: Path, head: dict[str, Any], resume: str) -> None:
-    if not (out / "record.json").exists() and not (out / CHECKPOINT).exists():
-        return
-    if os.environ.get("LOCAL_RANK", "0") != "0":
-        return
-    if resume == "never":
-        raise RecordError(f"{out} holds a run already; add --resume to go on with it, or give another --out")
-    if (out / "record.json").exists():
-        old = record.read(out)
-        same = ("recipe", "steps", "encoder", "network", "training", "augment")
-        differing = [key for key in same if record.plain(old[key]) != record.plain(head[key])]
-        if differing:
-            advice = "give the same recipe and overrides, or another --out"
-            raise RecordError(f"{out} holds another run ({', '.join(differing)} differ); {advice}")
 
 
 def _batches(run: Run, images: data.ImageSet, rank: int, world: int) -> list[data.Batches]:

@@ -6,24 +6,54 @@ import dataclasses
 import json
 import os
 import platform
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from spikeloom.core.errors import RecordError
+from spikeloom.core.params import Choice
 from spikeloom.train.run import Run
 
 SCHEMA = 1
 
 
-def describe(run: Run, overrides: dict[str, Any]) -> dict[str, Any]:
-    """The part of the record that is known before training."""
+def head(run: Any, overrides: dict[str, Any], seed: int) -> dict[str, Any]:
+    """What every record says about its run or experiment."""
     claim = dataclasses.asdict(run.claim) if run.claim else None
     return {
         "schema": SCHEMA, "recipe": run.recipe, "overrides": overrides, "title": run.title, "paper": dataclasses.asdict(run.paper),
-        "claim": claim, "versions": versions(), "machine": machine(), "seed": run.training.seed, "steps": run.steps,
-        "encoder": run.encoder, "network": {"function": run.network.function, "options": dict(run.network.options)},
-        "training": dataclasses.asdict(run.training), "augment": list(run.data.augment), "failure": run.failure,
+        "claim": claim, "versions": versions(), "machine": machine(), "seed": seed, "failure": run.failure,
     }  # fmt: skip
+
+
+def describe(run: Run, overrides: dict[str, Any]) -> dict[str, Any]:
+    """The part of a run's record that is known before training."""
+    return {
+        **head(run, overrides, run.training.seed), "steps": run.steps, "encoder": run.encoder,
+        "network": {"function": run.network.function, "options": dict(run.network.options)},
+        "training": dataclasses.asdict(run.training), "augment": list(run.data.augment),
+    }  # fmt: skip
+
+
+def claim(out: Path, head: dict[str, Any], resume: str, same: Sequence[str], also: str = "record.json") -> None:
+    """Make the folder `out` the run's own: refuse one that holds a run (its record or the file `also`), or, resuming, another run.
+
+    same: keys of the record that make two runs the same.
+    """
+    Choice(("never", "allowed")).check("resume", resume)
+    out.mkdir(parents=True, exist_ok=True)
+    if not (out / "record.json").exists() and not (out / also).exists():
+        return
+    if os.environ.get("LOCAL_RANK", "0") != "0":
+        return
+    if resume == "never":
+        raise RecordError(f"{out} holds a run already; add --resume to go on with it, or give another --out")
+    if (out / "record.json").exists():
+        old = read(out)
+        differing = [key for key in same if plain(old.get(key)) != plain(head[key])]
+        if differing:
+            advice = "give the same recipe and overrides, or another --out"
+            raise RecordError(f"{out} holds another run ({', '.join(differing)} differ); {advice}")
 
 
 def write(record: dict[str, Any], path: Path) -> None:

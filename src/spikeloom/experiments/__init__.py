@@ -1,0 +1,1 @@
+"""Experiments that are not one fit, one file each: a frozen dataclass over `spikeloom.train.experiment.Experiment`."""
