@@ -100,7 +100,7 @@ def _newton(x: Tensor, c: Tensor, limit: Tensor, threshold: float, rate: float) 
         height, steepness = x + c * u - grown, c - rate * grown
         step = torch.where(steepness > 0, -height / steepness, math.inf)
         following = torch.minimum(torch.where(height < 0, u + step, u), limit)
-        if bool((following - u <= 1e-15 * (1 + u)).all()):
+        if bool((following - u <= 1e-12 * (1 + u)).all()):
             return following
         u = following
     return u
