@@ -19,6 +19,7 @@ from torch import Tensor
 
 from spikeloom.core.errors import RecipeError
 from spikeloom.core.params import nearest
+from spikeloom.experiments._figures import lines, table
 from spikeloom.timing.temporal_sigmoid import temporal_sigmoid, time_of, value_of
 from spikeloom.train.experiment import Experiment
 
@@ -35,7 +36,9 @@ class Target:
 
 # error of linear interpolation: h²/8 max |f''| on an interval, R²/2 max ||f''|| in a triangle of circumradius R = h/sqrt 2
 TARGETS = {
-    "sine": Target("0.5 + 0.4 sin(2πx)", 1, lambda x: 0.5 + 0.4 * torch.sin(2 * math.pi * x[:, 0]), lambda h: h**2 / 8 * 0.4 * 4 * math.pi**2),
+    "sine": Target(
+        "0.5 + 0.4 sin(2πx)", 1, lambda x: 0.5 + 0.4 * torch.sin(2 * math.pi * x[:, 0]), lambda h: h**2 / 8 * 0.4 * 4 * math.pi**2,
+    ),
     "root": Target("√x", 1, lambda x: x[:, 0].sqrt(), lambda h: math.sqrt(h) / 4),
     "waves": Target(
         "0.5 + 0.4 sin(πx) cos(πy)", 2,
@@ -70,8 +73,8 @@ class Approximation(Experiment):
         x = torch.cartesian_prod(*[axis] * target.inputs).view(-1, target.inputs)
         layers = interval(target.values, n) if target.inputs == 1 else square(target.values, n)
         y = self.answer(x, layers)
-        wanted = target.values(x)
-        found = {"units": sum(len(bias) for _, bias in layers), "segments": n, "error": (y - wanted).abs().max().item(), "bound": target.bound(1 / n)}
+        wanted, units = target.values(x), sum(len(bias) for _, bias in layers)
+        found = {"units": units, "segments": n, "error": (y - wanted).abs().max().item(), "bound": target.bound(1 / n)}
         some = slice(None, None, max(1, self.points // 200))
         return found | ({"x": x[some, 0].tolist(), "y": y[some].tolist(), "wanted": wanted[some].tolist()} if target.inputs == 1 else {})
 
@@ -87,23 +90,22 @@ class Approximation(Experiment):
         by_name = {name: [r for part, r in results.items() if part.startswith(f"{name}-")] for name in self.functions}
         by_name = {name: rows for name, rows in by_name.items() if rows}
         errors = [
-            {"name": f"{name}, {what}", "x": [r["units"] for r in rows], "y": [r[key] for r in rows]}
+            (f"{name}, {what}", [r["units"] for r in rows], [r[key] for r in rows])
             for name, rows in by_name.items() for what, key in (("measured", "error"), ("bound", "bound"))
         ]  # fmt: skip
         worst = {f"{name}_error": rows[-1]["error"] for name, rows in by_name.items()}
         slopes = {f"{name}_slope": _slope(rows[-2:]) for name, rows in by_name.items() if len(rows) > 1}
         largest = {f"{name}_error_over_bound": max(r["error"] / r["bound"] for r in rows) for name, rows in by_name.items()}
-        drawn = {name: rows for name, rows in by_name.items() if TARGETS[name].inputs == 1}
-        table = [[name, r["segments"], r["units"], r["error"], r["bound"]] for name, rows in by_name.items() for r in rows]
+        rows = [[name, r["segments"], r["units"], r["error"], r["bound"]] for name, found in by_name.items() for r in found]
+        caption = "The bound is that of linear interpolation between the knots."
         return {
             "results": {f"{name}_is": TARGETS[name].formula for name in by_name} | worst | slopes | largest,
             "figures": [
-                {"kind": "lines", "title": "Largest error against units", "caption": "The bound is that of linear interpolation between the knots.",
-                 "x_label": "units", "y_label": "largest error", "x_scale": "log", "y_scale": "log", "series": errors},
-                *(_curves(name, rows) for name, rows in drawn.items()),
-                {"kind": "table", "title": "Errors", "caption": "", "columns": ["function", "segments", "units", "error", "bound"], "rows": table},
+                lines("Largest error against units", caption, ("units", "largest error"), errors, x_scale="log", y_scale="log"),
+                *(_curves(name, rows) for name, rows in by_name.items() if TARGETS[name].inputs == 1),
+                table("Errors", caption, ("function", "segments", "units", "error", "bound"), rows),
             ],
-        }  # fmt: skip
+        }
 
 
 def interval(f: Callable[[Tensor], Tensor], n: int) -> list[tuple[Tensor, Tensor]]:
@@ -142,8 +144,5 @@ def _slope(rows: list[dict[str, Any]]) -> float:
 
 
 def _curves(name: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    series = [{"name": TARGETS[name].formula, "x": rows[0]["x"], "y": rows[0]["wanted"]}]
-    series += [{"name": f"{r['units']} units", "x": r["x"], "y": r["y"]} for r in rows[:3]]
-    caption = "What the spike time of the output unit says."
-    return {"kind": "lines", "title": f"{name} and its approximations", "caption": caption, "x_label": "x", "y_label": "value",
-            "x_scale": "linear", "y_scale": "linear", "series": series}  # fmt: skip
+    series = [(TARGETS[name].formula, rows[0]["x"], rows[0]["wanted"]), *((f"{r['units']} units", r["x"], r["y"]) for r in rows[:3])]
+    return lines(f"{name} and its approximations", "What the spike time of the output unit says.", ("x", "value"), series)

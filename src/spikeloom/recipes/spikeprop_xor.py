@@ -1,5 +1,5 @@
 from spikeloom.core import bibliography
-from spikeloom.experiments.spikeprop import SpikePropXor
+from spikeloom.experiments.spikeprop_xor import SpikePropXor
 from spikeloom.train.run import Claim
 
 

@@ -51,8 +51,8 @@ def temporal_sigmoid(
         raise ParameterError(refusal("temporal_sigmoid.threshold", threshold, f"at least total * width = {total * width:g}"))
     slack = 1e-9 * width
     if bool(((t_in < end - width - slack) | (t_in > end + slack)).any()):
-        allowed = f"in [{end - width:g}, {end:g}]"
-        raise ParameterError(refusal("temporal_sigmoid spikes", [t_in.min().item(), t_in.max().item()], allowed, "code values with time_of"))
+        given, allowed = [t_in.min().item(), t_in.max().item()], f"in [{end - width:g}, {end:g}]"
+        raise ParameterError(refusal("temporal_sigmoid spikes", given, allowed, "code values with time_of"))
     reference = total - weight.sum(1) - bias
     crossing = (threshold + t_in @ weight.T + bias * (end - width) + reference * end) / total
     out_end = end + threshold / total
