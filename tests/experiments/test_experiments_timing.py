@@ -91,9 +91,9 @@ def test_the_error_falls_as_theory_says():
     assert errors[2] / errors[3] == pytest.approx(2**0.5, rel=0.02)
 
 
-def test_neurons_are_paired_with_classes_in_the_best_way():
-    y, winner = torch.tensor([0, 0, 1, 1, 2]), torch.tensor([2, 2, 0, -1, 1])
-    assert clusters.assigned(y, winner, 3) == pytest.approx(0.8)
+def test_a_neuron_stands_for_the_class_it_answers_most():
+    y, winner = torch.tensor([0, 0, 0, 1, 1, 2]), torch.tensor([2, 2, 3, 3, -1, 0])
+    assert clusters.assigned(y, winner) == pytest.approx(4 / 6)
 
 
 def test_what_no_experiment_knows_is_refused():
