@@ -39,7 +39,7 @@ class Clusters(Experiment):
     beta: float = 1.5
     delays: tuple[float, ...] = tuple(float(d) for d in range(16))
     tau: float = 3.0
-    share: float = 0.3
+    share: float = 0.4
     low: float = 0.3
     high: float = 0.7
     rate: float = 0.05
@@ -101,7 +101,8 @@ class Clusters(Experiment):
         for name, found in rows.items():
             last = torch.tensor([r["scores"][-1] for r in found], dtype=torch.float64)
             numbers |= {f"{name}_adjusted_rand": last[:, 0].mean().item(), f"{name}_worst_adjusted_rand": last[:, 0].min().item()}
-            numbers |= {f"{name}_rightly_assigned": last[:, 1].mean().item(), f"{name}_silent": sum(r["silent"] for r in found) / len(found)}
+            silent = sum(r["silent"] for r in found) / len(found)
+            numbers |= {f"{name}_rightly_assigned": last[:, 1].mean().item(), f"{name}_silent": silent}
         scores = {name: torch.tensor([r["scores"] for r in found]).double().mean(0).T.tolist() for name, found in rows.items()}
         part, first = next(iter(results.items()))
         dt = torch.linspace(-10, 5, 151, dtype=torch.float64)

@@ -27,7 +27,8 @@ SETS = {"iris": "load_iris", "breast-cancer": "load_breast_cancer"}
 class SpikePropClassifier(SpikeProp):
     """A table of scikit-learn by k-fold stratified cross-validation, one part for each fold; the class whose neuron fires first wins.
 
-    Features enter as populations of `fields` Gaussian receptive fields over the range of the training folds, with a bias spike at 0.
+    Features enter as populations of `fields` Gaussian receptive fields over the range of the training folds, less a share `tails` of
+    values at each end, which count as the end; a bias neuron spikes at 0.
     The number of epochs is fixed beforehand, and the last weights are the ones that are tested. A sample for which no output
     fires counts as wrong.
     """
@@ -35,6 +36,7 @@ class SpikePropClassifier(SpikeProp):
     folds: int = 10
     fields: int = 8
     beta: float = 1.5
+    tails: float = 0.0
     batch: int = 16
     schedule: str = "cosine"
     drive: float = 8.0
@@ -50,7 +52,7 @@ class SpikePropClassifier(SpikeProp):
         x, y, names = load(self.recipe, self.data)
         split = StratifiedKFold(self.folds, shuffle=True, random_state=self.seed)
         train, test = (torch.as_tensor(rows) for rows in list(split.split(x, y))[fold])
-        low, high = x[train].amin(0), x[train].amax(0)
+        low, high = x[train].quantile(self.tails, dim=0), x[train].quantile(1 - self.tails, dim=0)
         code = nn.functional.pad(population_times(x.clamp(low, high), low, high, self.fields, self.beta), (0, 1))  # bias: a spike at 0
         with torch.random.fork_rng(devices=()):
             torch.manual_seed(self.seed * 1000 + fold)
