@@ -12,11 +12,6 @@ from spikeloom.bench import command as bench
 from spikeloom.convert import routes
 from spikeloom.core.errors import RecipeError, SpikeloomError, refusal
 
-COMPARED = (
-    "recipe", "method", "overrides", "params", "steps", "ann_accuracy", "test", "steps_to_target", "validated", "last", "best",
-    "synops_per_image", "energy_uJ", "seconds",
-)  # fmt: skip
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; a SpikeloomError becomes one line on stderr and exit status 2."""
@@ -82,6 +77,8 @@ def _parser() -> argparse.ArgumentParser:
     compare = command("compare", _compare, "Compare runs: a table here, compare.json and a page with charts in --out.")
     compare.add_argument("folders", nargs="+", type=Path, metavar="DIR")
     compare.add_argument("--out", type=Path, default=Path("runs/compare"))
+    compare.add_argument("--seeds", choices=("each", "mean"), default="each", help="mean: runs that differ in their seed alone are one row")
+    compare.add_argument("--markdown", type=Path, metavar="FILE", help="write the table here too")
     report = command("report", _report, "Write a run's page, DIR/report.html; it works offline.")
     report.add_argument("folder", type=Path, metavar="DIR")
     cite = command("cite", _cite, "Print the BibTeX of everything a recipe rests on.")
@@ -209,8 +206,12 @@ def _compare(chosen: argparse.Namespace) -> None:
     chosen.out.mkdir(parents=True, exist_ok=True)
     page = report.write_comparison(records, chosen.out)
     rows = report.compare_rows(records)
-    shown = [name for name in COMPARED if any(row.get(name) is not None for row in rows)]
-    _table("Comparison (test accuracy)", shown, [[row.get(name) for name in shown] for row in rows])
+    if chosen.seeds == "mean":
+        rows = report.over_seeds(rows)
+    shown = report.shown(rows)
+    _table("Comparison (test set)", shown, [[report.written(row, name) for name in shown] for row in rows])
+    if chosen.markdown:
+        chosen.markdown.write_text(report.markdown(rows))
     print(f"page: {page}")
 
 
@@ -259,7 +260,7 @@ def _demo(chosen: argparse.Namespace) -> None:
     for name in names:
         print(f"== {recipes.load(name).title} ({name})", flush=True)
         fit(recipes.load(name), chosen.out / name, resume="allowed")
-    _compare(argparse.Namespace(folders=[chosen.out / name for name in names], out=chosen.out))
+    _compare(argparse.Namespace(folders=[chosen.out / name for name in names], out=chosen.out, seeds="each", markdown=None))
 
 
 if __name__ == "__main__":

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,19 +26,24 @@ from spikeloom.train.evaluate import png
 from spikeloom.train.keeper import WEIGHTS
 from spikeloom.train.run import build, read_as
 
-CALIBRATED, PROBED, COMPARED, SHOWN = 1024, 64, 32, 3
-ROWS = 2048  # images times steps in one call
+CALIBRATED, PROBED, SHOWN = 1024, 64, 3
+COMPARED = 2048  # images times steps whose layers are held at once, to compare them with the ANN's
+ROWS = 512  # images times steps in one call: what the caches hold
 PRECISION = Choice(("float32", "bfloat16"), "of the layers while accuracy is measured")
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A trained network as it is named on the command line. pixels: `"raw"`, in [0, 1], or `"standardised"`, as it was trained."""
+    """A trained network as it is named on the command line. pixels: `"raw"`, in [0, 1], or `"standardised"`, as it was trained.
+
+    overrides: what its run had changed in the recipe.
+    """
 
     name: str
     net: nn.Module
     pixels: str
     weights: str
+    overrides: Mapping[str, Any] = field(default_factory=dict)
 
 
 def subject(what: str, weights_file: Path | None = None, pixels: str | None = None) -> Subject:
@@ -46,18 +51,19 @@ def subject(what: str, weights_file: Path | None = None, pixels: str | None = No
 
     Raises RecipeError for an unknown name and for a recipe without weights.
     """
-    path, kind = Path(what), "raw"
+    path, kind, changed = Path(what), "raw", {}
     if path.suffix in (".pt2", ".onnx"):
         net: nn.Module = (files.load_exported if path.suffix == ".pt2" else files.load_onnx)(path)
         return Subject(path.stem, net, pixels or kind, path.name)
     if path.is_dir():
         old = record.read(path)
-        run = recipes.load(old["recipe"], old["overrides"])
+        changed = old["overrides"]
+        run = recipes.load(old["recipe"], changed)
         weights_file = weights_file or path / WEIGHTS
     elif what in recipes.known:
         run = recipes.load(what)
     elif (function := what.replace("-", "_")) in models.known:
-        return Subject(what, _filled(what, models.known[function](), weights_file), pixels or kind, str(weights_file))
+        return Subject(what, _filled(what, models.known[function](), weights_file), pixels or kind, _place(weights_file))
     elif what in (kept := zoo.cards()):
         return Subject(what, zoo.load(what), pixels or kept[what].pixels, f"zoo, sha256 {kept[what].sha256[:12]}")
     else:
@@ -66,7 +72,13 @@ def subject(what: str, weights_file: Path | None = None, pixels: str | None = No
     experiment.refuse(run, "convert")
     snn = build(run)
     raw = snn.encoder is not None and snn.encoder.domain == "raw"
-    return Subject(run.recipe, _filled(what, snn.net, weights_file), pixels or ("raw" if raw else "standardised"), str(weights_file))
+    net = _filled(what, snn.net, weights_file)
+    return Subject(run.recipe, net, pixels or ("raw" if raw else "standardised"), _place(weights_file), changed)
+
+
+def _place(weights_file: Path | None) -> str:
+    """Name and folder of a file: enough to know it by, and nothing of the machine."""
+    return "/".join(weights_file.absolute().parts[-2:]) if weights_file else "none"
 
 
 def _filled(what: str, net: nn.Module, weights_file: Path | None) -> nn.Module:
@@ -112,6 +124,7 @@ def study(
     chosen = np.sort(np.random.default_rng(seed).permutation(train)[:calibration])
     torch.manual_seed(seed)
     snn = convert(net, method, prepare(images.train_images[chosen]), steps, **(options or {}))
+    snn.to(memory_format=torch.channels_last)  # pools are eight times as fast, convolutions twice
     converted = time.perf_counter()
     dense = _ann_accuracy(net, images, prepare)
     torch.manual_seed(seed)
@@ -120,16 +133,18 @@ def study(
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
         found = measure.accuracy(snn, progress(batches, -(-len(images.test_labels) // size)) if progress else batches)
     goal = None if target is None else found.steps_to(target * dense)
+    cost, by_step = _cost(snn, prepare(images.test_images[:PROBED]))
     return {
-        **_head(one, snn, images, seed), **_cost(snn, prepare(images.test_images[:PROBED])),
+        **_head(one, snn, images, seed), **cost,
         "accuracy": {"last": None, "best": None, "validated": None, "test": found.by_step[-1]}, "epochs": [],
         "accuracy_by_step": found.by_step,
         "conversion": {
             "method": method, "title": route.title, "input": snn.conversion.route.input, "model": one.name, "weights": one.weights,
+            "model_overrides": dict(one.overrides),
             "options": record.plain({k: str(v) if isinstance(v, Path) else v for k, v in (options or {}).items()}),
             "calibration_images": len(chosen), "ann_accuracy": dense, "precision": precision, "target": target, "steps_to_target": goal,
             "ledger": snn.ledger,
-            **_by_step(snn, prepare(images.test_images[:PROBED])), "early_exit": found.early,
+            **by_step, "early_exit": found.early,
             "seconds_to_convert": converted - started,
         },
         "samples": [_sample(snn, prepare, images, i) for i in range(min(SHOWN, len(images.test_images)))],
@@ -200,21 +215,24 @@ def _head(one: Subject, snn: Converted, images: data.ImageSet, seed: int) -> dic
     }  # fmt: skip
 
 
-def _cost(snn: Converted, probe: Tensor) -> dict[str, Any]:
+def _cost(snn: Converted, probe: Tensor) -> tuple[dict[str, Any], dict[str, list[float]]]:
+    """Keys of the record, and those of its conversion that have one number for each step, all measured on the images `probe`."""
     size = max(ROWS // snn.steps, 1)
-    operations = measure.operations(snn, probe[:size])
-    layers = measure.activity(snn, probe.split(size))
-    faithful = {row["name"]: row for row in measure.fidelity(snn, probe[: max(size, 4)][:COMPARED])}
-    return {
-        "layers": [{**row, **faithful.get(row["name"], {})} for row in layers], "operations": operations, **measure.energy(operations),
-    }  # fmt: skip
+    by_step = _operations(snn, probe.split(size))
+    operations = [{**row, "acs": float(row["acs"].sum()), "analog_macs": float(row["analog_macs"].sum())} for row in by_step]
+    faithful = {row["name"]: row for row in measure.fidelity(snn, probe[: max(COMPARED // snn.steps, 4)])}
+    layers = [{**row, **faithful.get(row["name"], {})} for row in measure.activity(snn, probe.split(size))]
+    acs, analog = (sum(row[key] for row in by_step).cumsum(0) for key in ("acs", "analog_macs"))
+    cumulative = {"synops": (acs + analog).tolist(), "energy_uJ": measure.energy_of(acs, analog).tolist()}
+    return {"layers": layers, "operations": operations, **measure.energy(operations)}, cumulative
 
 
-def _by_step(snn: Converted, probe: Tensor) -> dict[str, list[float]]:
-    rows = measure.operations_by_step(snn, probe[: max(ROWS // snn.steps, 1)])
-    acs, analog = (sum(row[key] for row in rows).cumsum(0) for key in ("acs", "analog_macs"))
-    energy = measure.energy_of(acs, analog)
-    return {"synops": (acs + analog).tolist(), "energy_uJ": energy.tolist()}
+def _operations(snn: Converted, batches: Sequence[Tensor]) -> list[dict[str, Any]]:
+    """Rows of `measure.operations_by_step`, the mean over all images of the batches."""
+    found = [(len(batch), measure.operations_by_step(snn, batch)) for batch in batches]
+    images = sum(count for count, _ in found)
+    mean = {key: lambda i, key=key: sum(n * rows[i][key] for n, rows in found) / images for key in ("acs", "analog_macs")}
+    return [{**row, **{key: value(i) for key, value in mean.items()}} for i, row in enumerate(found[0][1])]
 
 
 def _sample(snn: Converted, prepare: _Prepare, images: data.ImageSet, index: int) -> dict[str, Any]:
