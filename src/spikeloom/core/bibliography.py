@@ -100,8 +100,3 @@ SPIKE_CLUSTERS = Paper(
     "natschlager1998rbf", "Spatial and temporal pattern analysis via spiking neurons", "Natschläger, Thomas and Ruf, Berthold",
     "Network: Computation in Neural Systems 9(3):319-332", 1998, "https://doi.org/10.1088/0954-898X_9_3_003",
 )
-BOHTE_CLUSTERS = Paper(
-    "bohte2002clusters", "Unsupervised clustering with spiking neurons by sparse temporal coding and multilayer RBF networks",
-    "Bohte, Sander M. and La Poutré, Han and Kok, Joost N.", "IEEE Transactions on Neural Networks 13(2):426-435", 2002,
-    "https://doi.org/10.1109/72.991428",
-)
