@@ -28,7 +28,8 @@ class SpikePropClassifier(SpikeProp):
     """A table of scikit-learn by k-fold stratified cross-validation, one part for each fold; the class whose neuron fires first wins.
 
     Features enter as populations of `fields` Gaussian receptive fields over the range of the training folds, less a share `tails` of
-    values at each end, which count as the end; a bias neuron spikes at 0.
+    values at each end, which count as the end; a bias neuron spikes at 0. While learning, values carry Gaussian noise of `noise`
+    times their range, so that narrow fields do not learn single samples.
     The number of epochs is fixed beforehand, and the last weights are the ones that are tested. A sample for which no output
     fires counts as wrong.
     """
@@ -37,6 +38,7 @@ class SpikePropClassifier(SpikeProp):
     fields: int = 8
     beta: float = 1.5
     tails: float = 0.0
+    noise: float = 0.0
     batch: int = 16
     schedule: str = "cosine"
     drive: float = 8.0
@@ -53,14 +55,15 @@ class SpikePropClassifier(SpikeProp):
         split = StratifiedKFold(self.folds, shuffle=True, random_state=self.seed)
         train, test = (torch.as_tensor(rows) for rows in list(split.split(x, y))[fold])
         low, high = x[train].quantile(self.tails, dim=0), x[train].quantile(1 - self.tails, dim=0)
-        code = nn.functional.pad(population_times(x.clamp(low, high), low, high, self.fields, self.beta), (0, 1))  # bias: a spike at 0
+        x = (x - low) / (high - low)
+        code = self.code(x[test])
         with torch.random.fork_rng(devices=()):
             torch.manual_seed(self.seed * 1000 + fold)
             sizes = (code.shape[1], self.hidden, len(names))
             net = nn.Sequential(*(self.layer(*pair, self.drive) for pair in pairwise(sizes))).double()
-            curve = self._train(net, code, y, train, test, len(names), advance)
+            curve = self._train(net, x, y, train, test, len(names), advance)
         with torch.no_grad():
-            layers = [code[test], middle := net[0](code[test]), net[1](middle)]
+            layers = [code, middle := net[0](code), net[1](middle)]
         spikes = [values.isfinite().double() for values in layers[:2]]
         operations = sum(layer.reached(fired).sum().item() for layer, fired in zip(net, spikes, strict=True))
         return {
@@ -69,8 +72,12 @@ class SpikePropClassifier(SpikeProp):
             "operations": operations, "params": sum(p.numel() for p in net.parameters()),
         }  # fmt: skip
 
+    def code(self, x: Tensor) -> Tensor:
+        """Spike times `[B, F * fields + 1]` of values `[B, F]` on the scale of the training range; the last is the bias, at 0."""
+        return nn.functional.pad(population_times(x.clamp(0, 1), 0.0, 1.0, self.fields, self.beta), (0, 1))
+
     def _train(
-        self, net: nn.Sequential, code: Tensor, y: Tensor, train: Tensor, test: Tensor, classes: int, advance: Advance
+        self, net: nn.Sequential, x: Tensor, y: Tensor, train: Tensor, test: Tensor, classes: int, advance: Advance
     ) -> list[list[float]]:
         """`[loss per sample, training accuracy, test accuracy]` of every epoch; the first two are running."""
         optimiser, curve = self.descent(net), []
@@ -80,7 +87,7 @@ class SpikePropClassifier(SpikeProp):
         for epoch in range(self.epochs):
             total, right = 0.0, 0.0
             for rows in train[torch.randperm(len(train))].split(self.batch):
-                times = net(code[rows])
+                times = net(self.code(x[rows] + self.noise * torch.randn_like(x[rows])))
                 loss = self.error(times, targets[rows])
                 optimiser.zero_grad()
                 (loss / len(rows)).backward()
@@ -88,7 +95,7 @@ class SpikePropClassifier(SpikeProp):
                 total, right = total + loss.item(), right + accuracy(times, y[rows]) * len(rows)
             decay.step()
             with torch.no_grad():
-                curve.append([total / len(train), right / len(train), accuracy(net(code[test]), y[test])])
+                curve.append([total / len(train), right / len(train), accuracy(net(self.code(x[test])), y[test])])
             advance((epoch + 1) / self.epochs)
         return curve
 

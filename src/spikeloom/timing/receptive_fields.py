@@ -49,6 +49,6 @@ def population_times(
         raise ShapeError(refusal("population_times", list(x.shape), "a table [B, features]"))
     SPAN.check("population_times.span", span)
     CUT.check("population_times.cut", cut)
-    centres, width = fields(low, high, count, beta)
+    centres, width = fields(torch.as_tensor(low, dtype=x.dtype), torch.as_tensor(high, dtype=x.dtype), count, beta)
     activation = torch.exp(-(((x[..., None] - centres) / width[..., None]) ** 2) / 2)
     return torch.where(activation >= cut, span * (1 - activation), math.inf).flatten(1)
