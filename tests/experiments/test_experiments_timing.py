@@ -109,3 +109,12 @@ def test_what_no_experiment_knows_is_refused():
     for field, value in (("optimiser", "lbfgs"), ("schedule", "steps")):
         with pytest.raises(ParameterError, match=f"spikeprop-iris.{field}: got '{value}'"):
             recipes.load("spikeprop-iris", {field: value, "epochs": 1}).run("fold-0", None, None, print)
+
+
+def test_what_counts_as_wrong():
+    """Targets 10 and 16: squared counts every difference, margin only the neuron that is late and the one that is early."""
+    times, targets = torch.tensor([[9.0, 18.0], [12.0, 13.0], [torch.inf, 15.0]]), torch.tensor([[10.0, 16.0]]).expand(3, 2)
+    assert recipes.load("spikeprop-xor").loss(times, targets).item() == pytest.approx((1 + 4 + 4 + 9 + 256 + 1) / 2)
+    assert recipes.load("spikeprop-xor", {"error": "margin"}).loss(times, targets).item() == pytest.approx((4 + 9 + 256 + 1) / 2)
+    with pytest.raises(ParameterError, match=r"spikeprop-xor.error: got 'cross'"):
+        recipes.load("spikeprop-xor", {"error": "cross"}).loss(times, targets)

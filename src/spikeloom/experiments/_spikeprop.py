@@ -14,6 +14,7 @@ from spikeloom.train.experiment import Experiment
 
 OPTIMISER = Choice(("sgd", "adam", "rprop"), "sgd is the paper's gradient descent")
 OPTIMISERS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "rprop": torch.optim.Rprop}
+ERROR = Choice(("squared", "margin"), "margin: a neuron told to fire early may be earlier, one told to fire late may be later")
 Advance = Callable[[float], None]
 LAYERS = ("inputs", "hidden", "outputs")
 
@@ -32,6 +33,7 @@ class SpikeProp(Experiment):
     early: float = 10.0
     late: float = 16.0
     patience: float = 10.0
+    error: str = "squared"
     epochs: int = 250
     lr: float = 0.01
     optimiser: str = "sgd"
@@ -43,6 +45,9 @@ class SpikeProp(Experiment):
     def descent(self, net: nn.Module) -> torch.optim.Optimizer:
         return OPTIMISERS[OPTIMISER.check(f"{self.recipe}.optimiser", self.optimiser)](net.parameters(), lr=self.lr)
 
-    def error(self, times: Tensor, targets: Tensor) -> Tensor:
+    def loss(self, times: Tensor, targets: Tensor) -> Tensor:
         """1/2 sum of squared differences; a neuron that never fires counts as late by `patience`, and learns by the layer's push."""
-        return (times.clamp(max=self.late + self.patience) - targets).square().sum() / 2
+        wrong = times.clamp(max=self.late + self.patience) - targets
+        if ERROR.check(f"{self.recipe}.error", self.error) == "margin":
+            wrong = torch.where(targets == self.late, wrong.clamp(max=0), wrong.clamp(min=0))
+        return wrong.square().sum() / 2

@@ -88,7 +88,7 @@ class SpikePropClassifier(SpikeProp):
             total, right = 0.0, 0.0
             for rows in train[torch.randperm(len(train))].split(self.batch):
                 times = net(self.code(x[rows] + self.noise * torch.randn_like(x[rows])))
-                loss = self.error(times, targets[rows])
+                loss = self.loss(times, targets[rows])
                 optimiser.zero_grad()
                 (loss / len(rows)).backward()
                 optimiser.step()

@@ -45,7 +45,7 @@ class SpikePropXor(SpikeProp):
             output[:, -1].uniform_(-0.5, 0.0, generator=draw)
         (times, targets), optimiser, losses = self.patterns(), self.descent(net), []
         while True:
-            loss = self.error(net(times), targets)
+            loss = self.loss(net(times), targets)
             losses.append(loss.item())
             if losses[-1] < self.stop or len(losses) > self.epochs:
                 break

@@ -4,7 +4,11 @@ from spikeloom.train.run import Claim
 
 
 def spikeprop_iris() -> SpikePropClassifier:
-    """Iris by SpikeProp. The paper descends the plain gradient (`optimiser=sgd`); Adam needs fewer epochs."""
+    """Iris by SpikeProp.
+
+    The paper descends the plain gradient of the squared error, without noise and at one rate:
+    `optimiser=sgd error=squared noise=0 schedule=constant`.
+    """
     return SpikePropClassifier(
         recipe="spikeprop-iris",
         title="SpikeProp on Iris",
@@ -14,6 +18,8 @@ def spikeprop_iris() -> SpikePropClassifier:
         hidden=8,
         fields=6,
         beta=1.0,
+        noise=0.05,
+        error="margin",
         epochs=15,
         batch=16,
         optimiser="adam",
