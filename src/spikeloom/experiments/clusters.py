@@ -107,14 +107,13 @@ class Clusters(Experiment):
         part, first = next(iter(results.items()))
         dt = torch.linspace(-10, 5, 151, dtype=torch.float64)
         window = learning_window(dt, self.window_b, self.window_c, self.window_beta).tolist()
-        measures = ("adjusted Rand index", "share rightly assigned")
-        passes = range(self.epochs + 1)
-        curves = [(f"{name}, {m}", passes, v) for name, found in scores.items() for m, v in zip(measures, found, strict=True)]
+        passes, measures = range(self.epochs + 1), ("Adjusted Rand index", "Share rightly assigned")
+        curves = [[(name, passes, found[i]) for name, found in scores.items()] for i in range(2)]
         weights = [{"name": name, **counts} for name, counts in zip(("before", "after"), first["weights"], strict=True)]
         return {
             "params": first["params"], "results": numbers,
             "figures": [
-                lines("Agreement with the classes", "Mean over random starts.", ("epoch", "agreement"), curves),
+                *(lines(name, "Mean over random starts.", ("epoch", name.lower()), c) for name, c in zip(measures, curves, strict=True)),
                 {"kind": "image", "title": "Which neuron fires first", "caption": f"Samples of {part}, their last two features.",
                  "src": _scatter(first["x"], first["winner"]), "alt": "samples in the plane, coloured by the neuron that fires first"},
                 lines("Learning window", "By the time from arrival to spike.", ("arrival - spike, ms", "L"), [("L", dt.tolist(), window)]),
