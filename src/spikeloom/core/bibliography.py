@@ -97,3 +97,16 @@ DFT = Paper(
     "wei2023dft", "Temporal-Coded Spiking Neural Networks with Dynamic Firing Threshold: Learning with Event-Driven Backpropagation",
     "Wei, Wenjie and Zhang, Malu and Qu, Hong and Belatreche, Ammar and Zhang, Jian and Chen, Hong", "ICCV", 2023,
 )
+SPIKEPROP = Paper(
+    "bohte2002spikeprop", "Error-backpropagation in temporally encoded networks of spiking neurons",
+    "Bohte, Sander M. and Kok, Joost N. and La Poutré, Han", "Neurocomputing 48:17-37", 2002,
+    "https://doi.org/10.1016/S0925-2312(01)00658-0",
+)
+MAASS = Paper(
+    "maass1997sigmoidal", "Fast Sigmoidal Networks via Spiking Neurons", "Maass, Wolfgang", "Neural Computation 9(2):279-304",
+    1997, "https://doi.org/10.1162/neco.1997.9.2.279",
+)
+SPIKE_CLUSTERS = Paper(
+    "natschlager1998rbf", "Spatial and temporal pattern analysis via spiking neurons", "Natschläger, Thomas and Ruf, Berthold",
+    "Network: Computation in Neural Systems 9(3):319-332", 1998, "https://doi.org/10.1088/0954-898X_9_3_003",
+)

@@ -18,7 +18,8 @@ class Paper:
 
     def bibtex(self) -> str:
         """The BibTeX entry."""
-        kind = "article" if any(w in self.venue for w in ("Front", "Journal", "Neurocomputing", "Trans", "arXiv")) else "inproceedings"
+        journal = any(word in self.venue for word in ("Front", "Journal", "Neural", "Neurocomputing", "Trans", "arXiv"))
+        kind = "article" if journal else "inproceedings"
         where = "journal" if kind == "article" else "booktitle"
         rows = [("title", "{" + self.title + "}"), ("author", self.authors), (where, self.venue), ("year", str(self.year))]
         if self.url:
