@@ -1,1 +1,1 @@
-"""Spike-timing-dependent plasticity: rules as pure functions, and the networks that learn by them."""
+"""Plasticity by spike timing: rules as pure functions, and the network of Diehl and Cook."""
