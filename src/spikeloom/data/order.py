@@ -5,6 +5,7 @@ import numpy as np
 from spikeloom.core.errors import ParameterError, refusal
 from spikeloom.core.stream import key, stream
 
+
 def permutation(count: int, *numbers: int) -> np.ndarray:
     """A permutation of 0..count-1, int64 `[count]`: a pure function of `count` and `numbers`."""
     return np.argsort(stream(key(*numbers), count), kind="stable").astype(np.int64)

@@ -22,7 +22,7 @@ from spikeloom.plasticity import reference
 from spikeloom.plasticity.circuit import Circuit, Population
 
 CELLS = ("v", "ge", "gi", "hold")
-ORDER = (*(f"{name}_e" for name in CELLS), *(f"{name}_i" for name in CELLS), "theta", "post1", "post2")
+ORDER = (*(f"{name}_e" for name in CELLS), *(f"{name}_i" for name in CELLS), "theta", "post1", "post2", "last")
 TEST = -1  # a series of random numbers of its own
 BACKEND = Choice(("auto", "cpp", "reference"), "the compiled kernel where there is a compiler, or the loop in torch, which gives the same")
 
@@ -75,7 +75,7 @@ def start(circuit: Circuit, seed: int) -> dict[str, Tensor]:
     rest = at_rest(circuit)
     return {
         "weights": 0.3 * (drawn[0] + 0.01), "delays": (drawn[1] * circuit.slots).to(torch.uint8),
-        "arrived": torch.full(shape, reference.NEVER, dtype=torch.int32), **rest, "theta": torch.full_like(rest["v_e"], circuit.theta),
+        "last": torch.full(shape[:1], reference.NEVER, dtype=torch.int32), **rest, "theta": torch.full_like(rest["v_e"], circuit.theta),
         "post1": torch.zeros_like(rest["v_e"]), "post2": torch.zeros_like(rest["v_e"]),
     }  # fmt: skip
 
@@ -96,11 +96,11 @@ def _compiled(run: Any, c: Circuit, state: dict[str, Tensor], images: Tensor, ke
     target, begin = _by_delay(state["delays"], c.slots)
     kept = [sizes, constants]
     addresses = [_address(text) for text in kept]
-    tensors = [state["weights"], target, begin, state["arrived"], trace, images, keys, counts, activity, *(state[name] for name in ORDER)]
-    clock = run(struct.pack(f"{6 + len(tensors)}q", torch.get_num_threads(), len(images), plastic, 0, *addresses,
+    tensors = [state["weights"], target, begin, trace, images, keys, counts, activity, *(state[name] for name in ORDER)]
+    clock = run(struct.pack(f"{5 + len(tensors)}q", torch.get_num_threads(), len(images), plastic, *addresses,
                             *(t.data_ptr() for t in tensors)))  # fmt: skip
     if plastic:  # the clock starts at 0 again
-        state["arrived"].sub_(clock).clamp_(min=reference.NEVER)
+        state["last"].sub_(clock).clamp_(min=reference.NEVER)
     return counts, activity
 
 
