@@ -40,12 +40,18 @@ class Pair:
         return any(getattr(module, hooks) for module in self.between for hooks in HOOKS)
 
 
-def pairs(net: nn.Module) -> tuple[list[Pair], str]:
-    """The pairs of `net`, and why there are none where the network cannot be traced."""
+def traced(net: nn.Module) -> tuple[fx.Graph | None, str]:
+    """The graph of `net`, modules that unfold time as its leaves; or None and the reason."""
     try:
-        graph = _Tracer().trace(net)
+        return _Tracer().trace(net), ""
     except Exception as error:  # whatever a user's forward does with a symbol
-        return [], f"the network cannot be traced ({(str(error) or type(error).__name__).splitlines()[0]})"
+        return None, f"the network cannot be traced ({(str(error) or type(error).__name__).splitlines()[0]})"
+
+
+def pairs(net: nn.Module, graph: fx.Graph | None) -> list[Pair]:
+    """The pairs of `net` in its `graph`; none without one."""
+    if graph is None:
+        return []
     modules = dict(net.named_modules())
     calls = [node for node in graph.nodes if node.op == "call_module"]
     uses: dict[int, int] = {}
@@ -60,7 +66,7 @@ def pairs(net: nn.Module) -> tuple[list[Pair], str]:
         once = uses[id(modules[node.target])] == uses[id(neuron)] == 1
         if norm is not None and once and isinstance(neuron, Neuron) and neuron.starts_at_zero:
             found.append(Pair(node.target, norm, neuron, tuple(modules[name] for name in _path(node.target, follower.target))))
-    return found, ""
+    return found
 
 
 @contextmanager

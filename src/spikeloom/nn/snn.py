@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import dataclass
 from operator import is_not
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from spikeloom.core.errors import ParameterError, ShapeError, SpikeloomError, refusal
 from spikeloom.core.params import Choice, Count
 from spikeloom.core.temporal import Carried, Temporal, carrying
-from spikeloom.nn import encoders, fuse
+from spikeloom.nn import encoders, fuse, still
 from spikeloom.nn.encoders import Encoder
 from spikeloom.nn.memory import packed_spikes
 
@@ -39,7 +40,7 @@ class SNN(nn.Module):
         super().__init__()
         self.memory = Choice(("plain", "packed")).check("SNN.memory", memory)
         self.fusion = Choice(("norms", "none")).check("SNN.fusion", fusion)
-        self._pairs: tuple[list[nn.Module], bool, list[fuse.Pair], str] | None = None
+        self._seen: _Seen | None = None
         self.net = net
         self.encoder = encoders.build(encoder)
         self.prelude = Count(0, low=0, doc="steps before those whose outputs are returned").check("SNN.prelude", prelude)
@@ -79,24 +80,40 @@ class SNN(nn.Module):
         if torch.compiler.is_compiling():
             y = self.net(folded)
         else:
-            with packed_spikes() if self.memory == "packed" else nullcontext(), fuse.fused(self.pairs()[0]):
+            seen = self._look()
+            once = still.held(seen.readers, self.prelude + self.steps) if self.encoder is not None and self.encoder.still else nullcontext()
+            with packed_spikes() if self.memory == "packed" else nullcontext(), once, fuse.fused(seen.pairs):
                 y = self.net(folded)
         y = y.unflatten(0, (self.prelude + self.steps, -1))
         return y[self.prelude :] if self.prelude else y
 
     def pairs(self) -> tuple[list[fuse.Pair], str]:
         """The norms that neurons apply in their own kernels, and why there are none where that is so."""
-        if self.fusion == "none":
-            return [], "fusion='none'"
-        modules = list(self.net.modules())
-        known = self._pairs
-        if known is None or known[1] != self.net.training or len(known[0]) != len(modules) or any(map(is_not, known[0], modules)):
-            self._pairs = known = (modules, self.net.training, *fuse.pairs(self.net))
-        return known[2], known[3]
+        return ([], "fusion='none'") if self.fusion == "none" else (self._look().pairs, self._look().reason)
+
+    def _look(self) -> _Seen:
+        """What the network's graph allows, looked up again when its modules or its mode have changed."""
+        modules, known = list(self.net.modules()), self._seen
+        same = known is not None and known.training == self.net.training and len(known.modules) == len(modules)
+        if known is not None and same and not any(map(is_not, known.modules, modules)):
+            return known
+        graph, reason = fuse.traced(self.net)
+        found = fuse.pairs(self.net, graph) if self.fusion == "norms" else []
+        self._seen = _Seen(modules, self.net.training, found, still.readers(self.net, graph), reason)
+        return self._seen
 
     def stream(self) -> Stream:
         """A run step by step: `y_t = stream(x_t)`; the stream owns the state."""
         return Stream(self)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    modules: list[nn.Module]
+    training: bool
+    pairs: list[fuse.Pair]
+    readers: list[nn.Module]
+    reason: str
 
 
 class Stream:

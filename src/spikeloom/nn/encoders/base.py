@@ -14,10 +14,11 @@ class Encoder(nn.Module):
     """Maps `[B, ...]` to `[T, B, ...]`.
 
     `domain` says what it reads: `"raw"` images scaled to [0, 1] (they are probabilities or latencies), or
-    `"standardised"` ones (an analog current).
+    `"standardised"` ones (an analog current). `still` says that all steps are equal.
     """
 
     domain: ClassVar[Literal["raw", "standardised"]] = "standardised"
+    still: ClassVar[bool] = False
 
     def forward(self, x: Tensor, steps: int) -> Tensor:
         """Encode x `[B, ...]` over `steps` time steps: `[T, B, ...]`."""
