@@ -92,7 +92,8 @@ DIEHL_COOK = Paper(
     "Diehl, Peter U. and Cook, Matthew", "Frontiers in Computational Neuroscience 9:99", 2015, "https://doi.org/10.3389/fncom.2015.00099",
 )
 PFISTER_GERSTNER = Paper(
-    "pfister2006triplets", "Triplets of Spikes in a Model of Spike Timing-Dependent Plasticity", "Pfister, Jean-Pascal and Gerstner, Wulfram",
+    "pfister2006triplets", "Triplets of Spikes in a Model of Spike Timing-Dependent Plasticity",
+    "Pfister, Jean-Pascal and Gerstner, Wulfram",
     "Journal of Neuroscience 26(38):9673-9682", 2006, "https://doi.org/10.1523/JNEUROSCI.1425-06.2006",
 )
 SONG = Paper(

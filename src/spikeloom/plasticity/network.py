@@ -23,7 +23,7 @@ from spikeloom.plasticity.circuit import Circuit, Population
 
 CELLS = ("v", "ge", "gi", "hold")
 ORDER = (*(f"{name}_e" for name in CELLS), *(f"{name}_i" for name in CELLS), "theta", "post1", "post2", "last")
-TEST = -1  # a series of random numbers of its own
+TEST, NAMING, WEIGHTS, DELAYS = -1, -2, -3, -4  # series of random numbers beside those of the passes
 BACKEND = Choice(("auto", "cpp", "reference"), "the compiled kernel where there is a compiler, or the loop in torch, which gives the same")
 
 
@@ -56,11 +56,18 @@ class Network:
         """Answer to uint8 `[images, inputs]` without plasticity, each from cells at rest; the state stays. Threads share the images."""
         return self._present(images, first, series, False)
 
+    def watch(self, image: Tensor, index: int = 0, series: int = TEST) -> dict[str, list[list[float]]]:
+        """Every spike while image `index`, uint8 `[inputs]`, is shown once: lists of `[ms, cell]` for input, excitatory, inhibitory."""
+        keys = self._keys(image[None], index, series)
+        return reference.watch(self.circuit, {**self.state, **at_rest(self.circuit)}, image, int(keys[0]))
+
+    def _keys(self, images: Tensor, first: int, series: int) -> Tensor:
+        if images.dtype != torch.uint8 or images.dim() != 2 or images.shape[1] != self.circuit.inputs:
+            raise ShapeError(refusal("Network images", [images.dtype, *images.shape], f"uint8 [images, {self.circuit.inputs}]"))
+        return torch.from_numpy(stream(key(self.seed, series), first + len(images))[first:])
+
     def _present(self, images: Tensor, first: int, series: int, plastic: bool) -> Answers:
-        c = self.circuit
-        if images.dtype != torch.uint8 or images.dim() != 2 or images.shape[1] != c.inputs:
-            raise ShapeError(refusal("Network images", [images.dtype, *images.shape], f"uint8 [images, {c.inputs}]"))
-        keys = torch.from_numpy(stream(key(self.seed, series), first + len(images))[first:])
+        c, keys = self.circuit, self._keys(images, first, series)
         state = self.state if plastic else {**self.state, **at_rest(c)}
         run = _kernel(self.backend)
         if run is None:
@@ -71,7 +78,7 @@ class Network:
 def start(circuit: Circuit, seed: int) -> dict[str, Tensor]:
     """A fresh state. weights: float64 `[inputs, neurons]`, 0.3 (U + 0.01); delays: uint8 `[inputs, neurons]`, whole steps below `slots`."""
     shape = circuit.inputs, circuit.neurons
-    drawn = [torch.from_numpy(uniform(key(seed, part), math.prod(shape))).view(shape) for part in (-2, -3)]
+    drawn = [torch.from_numpy(uniform(key(seed, part), math.prod(shape))).view(shape) for part in (WEIGHTS, DELAYS)]
     rest = at_rest(circuit)
     return {
         "weights": 0.3 * (drawn[0] + 0.01), "delays": (drawn[1] * circuit.slots).to(torch.uint8),

@@ -35,7 +35,10 @@ def integrate(c: Circuit, cell: Population, state: State, kind: str, theta: Tens
 
 
 def deliver(state: State, flying: list[list[int]]) -> Tensor:
-    """Add to the excitatory cells what arrives now; at which synapses, bool `[inputs, neurons]`. flying[d]: inputs that fired d steps ago."""
+    """Add to the excitatory cells what arrives now; at which synapses, bool `[inputs, neurons]`.
+
+    flying[d]: inputs that fired d steps ago.
+    """
     arrived = torch.zeros_like(state["weights"], dtype=torch.bool)
     for age, fired in enumerate(flying):
         for i in fired:
@@ -45,10 +48,12 @@ def deliver(state: State, flying: list[list[int]]) -> Tensor:
     return arrived
 
 
-def step(c: Circuit, state: State, traces: diehl_cook.Traces, flying: list[list[int]], plastic: bool) -> tuple[Tensor, ...]:
+def step(
+    c: Circuit, state: State, traces: diehl_cook.Traces, flying: list[list[int]], plastic: bool
+) -> tuple[Tensor, Tensor, diehl_cook.Traces]:
     """One step: all quantities move by their old values; then inputs that arrive, inhibition, excitation and plasticity act.
 
-    Returns which synapses were reached, which excitatory and inhibitory cells fired, and the traces.
+    Returns which excitatory and which inhibitory cells fired, and the traces.
     """
     if plastic:
         state["theta"] = state["theta"] * c.kept(c.tau_theta)
@@ -61,19 +66,27 @@ def step(c: Circuit, state: State, traces: diehl_cook.Traces, flying: list[list[
     if plastic:
         state["theta"] = torch.where(fired, state["theta"] + c.theta_plus, state["theta"])
         state["weights"], traces = diehl_cook.update(state["weights"], traces, arrived, fired, c.dt, c.rule)
-    return arrived, fired, back, *traces
+    return fired, back, traces
 
 
 def present(c: Circuit, state: State, images: Tensor, keys: Tensor, plastic: bool) -> tuple[Tensor, Tensor]:
     """`Network.learn` and `Network.respond` step by step; keys: where the random numbers of each image begin, uint64 `[images]`."""
-    runs = []
+    counts, activity = [], []
     for image, key in zip(images, keys.tolist(), strict=True):
         run = _Run(c, state if plastic else dict(state), plastic)
-        runs.append((run.present(image, key), run.activity))
+        counts.append(run.present(image, key))
+        activity.append(run.activity)
         if plastic:
-            state["arrived"] = (state["arrived"] - run.clock).clamp(min=NEVER)
-    counts, activity = ([row[k] for row in runs] for k in (0, 1))
+            state["last"] = (state["last"] - run.clock).clamp(min=NEVER)
     return torch.stack(counts).int(), torch.tensor(activity)
+
+
+def watch(c: Circuit, state: State, image: Tensor, key: int) -> dict[str, list[list[float]]]:
+    """Every spike of the first showing of an image, without plasticity: lists of `[ms, neuron]` by population."""
+    run = _Run(c, dict(state), False)
+    for draw in fires(c, image, key, 0):
+        run.step(draw.nonzero()[0].tolist())
+    return {name: [[step * c.dt, neuron] for step, neuron in events] for name, events in run.events.items()}
 
 
 class _Run:
@@ -81,17 +94,22 @@ class _Run:
 
     def __init__(self, c: Circuit, state: State, plastic: bool) -> None:
         self.c, self.state, self.plastic = c, state, plastic
-        self.clock, self.activity, self.flying = 0, [0] * 4, [[] for _ in range(c.slots)]
+        self.clock, self.flying, self.shown = 0, [[] for _ in range(c.slots)], 0
+        self.events: dict[str, list[list[int]]] = {"input": [], "excitatory": [], "inhibitory": []}
         ages = decays(math.exp(-c.dt / c.rule.tau_pre))
-        self.traces = diehl_cook.Traces(ages[(-1 - state["arrived"]).clamp(max=len(ages) - 1).long()], state["post1"], state["post2"])
+        since = -1 - (state["last"][:, None] + state["delays"].int())  # steps from the last arrival to the one before the first step
+        self.traces = diehl_cook.Traces(ages[since.clamp(max=len(ages) - 1).long()], state["post1"], state["post2"])
+
+    @property
+    def activity(self) -> list[int]:
+        return [*map(len, self.events.values()), self.shown]
 
     def present(self, image: Tensor, key: int) -> Tensor:
         for attempt in range(self.c.attempts):
             if self.plastic:
                 self.state["weights"] = normalise(self.state["weights"], self.c.total)
-            draws = fires(self.c, image, key, attempt)
-            counts = torch.stack([self.step(draw.nonzero()[0].tolist()) for draw in draws]).sum(0)
-            self.activity[3] += 1
+            counts = torch.stack([self.step(draw.nonzero()[0].tolist()) for draw in fires(self.c, image, key, attempt)]).sum(0)
+            self.shown += 1
             enough = counts.sum() >= self.c.least or attempt + 1 == self.c.attempts
             if self.plastic or not enough:
                 for _ in range(self.c.steps[1]):
@@ -102,12 +120,13 @@ class _Run:
 
     def step(self, spikes: list[int]) -> Tensor:
         self.flying = [spikes, *self.flying[:-1]]
-        arrived, fired, back, *traces = step(self.c, self.state, self.traces, self.flying, self.plastic)
-        self.traces = diehl_cook.Traces(*traces)
-        self.activity = [a + b for a, b in zip(self.activity, (len(spikes), int(fired.sum()), int(back.sum()), 0), strict=True)]
+        fired, back, self.traces = step(self.c, self.state, self.traces, self.flying, self.plastic)
         if self.plastic:
-            self.state["post1"], self.state["post2"] = traces[1:]
-            self.state["arrived"] = torch.where(arrived, self.clock, self.state["arrived"])
+            self.state["post1"], self.state["post2"] = self.traces[1:]
+            self.state["last"][spikes] = self.clock
+        populations = spikes, *(cells.nonzero()[:, 0].tolist() for cells in (fired, back))
+        for events, cells in zip(self.events.values(), populations, strict=True):
+            events += [[self.clock, cell] for cell in cells]
         self.clock += 1
         return fired.int()
 
