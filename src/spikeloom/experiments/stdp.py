@@ -34,10 +34,12 @@ class Stdp(Experiment):
 
     labels: `"presentation"` names neurons by their answers to the first `label_images` training images, shown without plasticity, as the
     authors' evaluation does; `"responses"` by their answers to the last `chunk` images of training. chunk: images between two saved states.
+    theta_plus: mV that a spike adds to its neuron's threshold.
     """
 
     neurons: int = 400
     passes: int = 1
+    theta_plus: float = 0.05
     labels: str = "presentation"
     label_images: int = 10_000
     train_images: int = 60_000
@@ -55,12 +57,15 @@ class Stdp(Experiment):
 
     def run(self, part: str, folder: Path, data_dir: str | None, advance: Callable[[float], None]) -> dict[str, Any]:
         images = data.load(self.data, data_dir)
-        net = Network(Circuit(inputs=images.train_images[0].size, neurons=self.neurons), self.seed)
+        net = Network(self._circuit(images.train_images[0].size), self.seed)
         learning = self._learning()
         if part in learning:
             return self._learn(net, part, images, folder, advance)
         net.state = weights.read(folder / _file([*learning][-1]))
         return (self._name if part == "labels" else self._test)(net, images, folder, advance)
+
+    def _circuit(self, inputs: int) -> Circuit:
+        return Circuit(inputs=inputs, neurons=self.neurons, theta_plus=self.theta_plus)
 
     def _learning(self) -> dict[str, tuple[int, int, int]]:
         """Pass, first image and end by the name of the part."""

@@ -90,7 +90,7 @@ template <bool plastic> struct Run {
   I clock = 0;
   std::vector<std::vector<uint16_t>> flying;  // inputs that fired, by step modulo slots
   std::vector<int32_t> past; std::vector<I> spikes;  // the last slots + 1 spikes of each input, and their number
-  std::vector<uint16_t> pixels; std::vector<W> bounds;
+  std::vector<uint16_t> pixels; std::vector<W> offsets, bounds, hits;  // of inputs that can fire
   std::vector<S> fired, back, none;
 
   Run(const Sizes& z, const Constants& c, Net& net, const State& s)
@@ -99,6 +99,16 @@ template <bool plastic> struct Run {
     if (plastic)
       for (I i = 0; i < z.inputs; ++i)
         for (I k = 0; k <= z.slots; ++k) past[i * (z.slots + 1) + k] = s.last[i];
+  }
+
+  void draw(W draws, std::vector<uint16_t>& now) {
+    const I n = (I)pixels.size();
+    const W *const at = offsets.data(), *const below = bounds.data();
+    W* const hit = hits.data();
+#pragma omp simd
+    for (I k = 0; k < n; ++k) hit[k] = mixed(draws + at[k]) >> 11 < below[k] ? 1 : 0;
+    for (I k = 0; k < n; ++k)
+      if (hit[k]) now.push_back(pixels[k]);
   }
 
   // input spikes that arrive now reach the cells, and meet their trace
@@ -141,8 +151,7 @@ template <bool plastic> struct Run {
     std::vector<uint16_t>& now = flying[clock % z.slots];
     now.clear();
     if (shown)
-      for (size_t k = 0; k < pixels.size(); ++k)
-        if (mixed(draws + GAMMA * (W)(pixels[k] + 1)) >> 11 < bounds[k]) now.push_back(pixels[k]);
+      draw(draws, now);
     if (plastic)
       for (const uint16_t i : now) past[i * (z.slots + 1) + ++spikes[i] % (z.slots + 1)] = (int32_t)clock;
     deliver();
@@ -165,13 +174,15 @@ template <bool plastic> struct Run {
   void present(const uint8_t* image, W key, int32_t* counts, I* activity) {
     for (I attempt = 0; attempt < z.attempts; ++attempt) {
       if (plastic) net.normalise(z, c.total);
-      pixels.clear(); bounds.clear();
+      pixels.clear(); offsets.clear(); bounds.clear();
       for (I i = 0; i < z.inputs; ++i)
         if (image[i]) {
           const S chance = image[i] / 8.0 * (c.intensity + (S)attempt) * c.dt / 1000.0;
           pixels.push_back((uint16_t)i);
+          offsets.push_back(GAMMA * (W)(i + 1));
           bounds.push_back(chance < 1 ? (W)(chance * 9007199254740992.0) : (W)1 << 53);
         }
+      hits.resize(pixels.size());
       const W own = mixed((key ^ (W)attempt) + GAMMA);
       memset(counts, 0, z.neurons * sizeof *counts);
       for (I t = 0; t < z.steps; ++t) step(own + GAMMA * (W)(t * z.inputs), true, counts, activity);
