@@ -135,7 +135,7 @@ class Stdp(Experiment):
             found["neurons_without_class"] = results["labels"]["unnamed"]
         if "test" in results:
             test = results["test"]
-            synops = inputs * test["input"] + test["excitatory"] + (self.neurons - 1) * test["inhibitory"]
+            synops = self.neurons * test["input"] + test["excitatory"] + (self.neurons - 1) * test["inhibitory"]
             found |= {"accuracy": test["accuracy"], "spikes_per_image": test["excitatory"], "input_spikes_per_image": test["input"]}
             found["showings_per_image"] = test["showings"]
             summary |= {

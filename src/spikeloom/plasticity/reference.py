@@ -39,13 +39,12 @@ def deliver(state: State, flying: list[list[int]]) -> Tensor:
 
     flying[d]: inputs that fired d steps ago.
     """
-    arrived = torch.zeros_like(state["weights"], dtype=torch.bool)
-    for age, fired in enumerate(flying):
-        for i in fired:
-            here = state["delays"][i] == age
-            arrived[i] |= here
-            state["ge_e"] = torch.where(here, state["ge_e"] + state["weights"][i], state["ge_e"])
-    return arrived
+    ages, who = torch.tensor([(age, i) for age, fired in enumerate(flying) for i in fired], dtype=torch.long).view(-1, 2).T
+    here = state["delays"][who] == ages[:, None]
+    # one after the other, the youngest first: in another order rounding would differ
+    brought = torch.where(here, state["weights"][who], 0.0)
+    state["ge_e"] = torch.cat([state["ge_e"][None], brought]).cumsum(0)[-1]
+    return torch.zeros_like(state["delays"]).index_add_(0, who, here.to(torch.uint8)) > 0
 
 
 def step(
