@@ -55,18 +55,21 @@ def add(commands: Any, table: Table) -> None:
     conversion.add_argument("--calibration", type=int, default=1024, metavar="N", help="images to convert with")
     conversion.add_argument("--steps", type=int, default=32, metavar="T")
     conversion.add_argument("--batches", type=_numbers, default=(16, 64), metavar="B,B", help="images in a call; each takes its fastest")
+    stdp = kind("stdp", "Diehl and Cook's network while it learns, against Brian 2.")
+    stdp.add_argument("--neurons", type=int, default=100, metavar="N", help="excitatory cells")
+    stdp.add_argument("--images", type=int, default=100, help="in one call of ours; theirs takes one")
     nets = kind("architectures", "The error of every layer of six networks of pytorchcv over the number of steps; no times.")
     nets.add_argument("--nets", type=_names, default=(), metavar="NAME,NAME", help="() for all six")
     nets.add_argument("--steps", type=int, default=1024, metavar="T", help="the largest, a power of two")
     nets.add_argument("--batch", type=int, default=2, metavar="B", help="inputs")
     nets.add_argument("--seed", type=int, default=0)
     nets.set_defaults(rounds=1, budget=0.0, malloc="tuned")
-    for sub in (neuron, layer, network, conversion, nets):
+    for sub in (neuron, layer, network, conversion, stdp, nets):
         sub.add_argument("--threads", type=int, default=1)
         sub.add_argument("--device", default="cpu")
         sub.add_argument("--json", type=Path, metavar="FILE", help="write the record")
         sub.add_argument("--chart", type=Path, metavar="FILE", help="draw it: .svg, .png or .pdf (default: beside the record)")
-    for sub in (neuron, layer, network, conversion):
+    for sub in (neuron, layer, network, conversion, stdp):
         sub.add_argument("--rounds", type=int, default=9)
         sub.add_argument("--budget", type=float, default=60.0, help="seconds per contender and pass; a slower one joins fewer rounds")
         sub.add_argument("--malloc", choices=("tuned", "untuned", "both"), default="tuned", help="both: each in a process of its own")
@@ -100,14 +103,14 @@ def _run(chosen: argparse.Namespace, table: Table) -> None:
 
 
 def _measure(chosen: argparse.Namespace) -> dict[str, Any]:
-    from spikeloom.bench import architectures, child, conversion, network, neuron
+    from spikeloom.bench import architectures, child, conversion, network, neuron, stdp
     from spikeloom.bench.race import Place
     from spikeloom.bench.timing import Plan
 
     place = Place(chosen.device, chosen.threads, _malloc(chosen.malloc), Plan(rounds=chosen.rounds, budget=chosen.budget))
-    module = {"neuron": neuron, "conversion": conversion, "architectures": architectures}.get(chosen.what, network)
+    module = {"neuron": neuron, "conversion": conversion, "architectures": architectures, "stdp": stdp}.get(chosen.what, network)
     given = {f.name: getattr(chosen, f.name) for f in fields(module.Options) if hasattr(chosen, f.name)}
-    if module in (conversion, architectures):
+    if module in (conversion, architectures, stdp):
         return module.bench(module.Options(**given), place)
     if chosen.what == "neuron":
         record = neuron.bench(neuron.Options(**given), place)
@@ -151,10 +154,11 @@ def _word(name: str, value: Any) -> list[str]:
 
 
 def _show(record: dict[str, Any], table: Table) -> None:
-    from spikeloom.bench import architectures, conversion
+    from spikeloom.bench import architectures, conversion, stdp
 
-    if record["bench"] in ("conversion", "architectures"):
-        for shown in (conversion if record["bench"] == "conversion" else architectures).tables(record):
+    own = {"conversion": conversion, "architectures": architectures, "stdp": stdp}.get(record["bench"])
+    if own:
+        for shown in own.tables(record):
             table(*shown)
     else:
         _show_race(record, table)

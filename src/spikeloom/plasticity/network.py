@@ -58,16 +58,17 @@ class Network:
 
     def watch(self, image: Tensor, index: int = 0, series: int = TEST) -> dict[str, list[list[float]]]:
         """Every spike while image `index`, uint8 `[inputs]`, is shown once: lists of `[ms, cell]` for input, excitatory, inhibitory."""
-        keys = self._keys(image[None], index, series)
+        keys = self.keys(image[None], index, series)
         return reference.watch(self.circuit, {**self.state, **at_rest(self.circuit)}, image, int(keys[0]))
 
-    def _keys(self, images: Tensor, first: int, series: int) -> Tensor:
+    def keys(self, images: Tensor, first: int, series: int) -> Tensor:
+        """Where the random numbers of images begin, uint64 `[images]`. Raises ShapeError for images of another shape."""
         if images.dtype != torch.uint8 or images.dim() != 2 or images.shape[1] != self.circuit.inputs:
             raise ShapeError(refusal("Network images", [images.dtype, *images.shape], f"uint8 [images, {self.circuit.inputs}]"))
         return torch.from_numpy(stream(key(self.seed, series), first + len(images))[first:])
 
     def _present(self, images: Tensor, first: int, series: int, plastic: bool) -> Answers:
-        c, keys = self.circuit, self._keys(images, first, series)
+        c, keys = self.circuit, self.keys(images, first, series)
         state = self.state if plastic else {**self.state, **at_rest(c)}
         run = _kernel(self.backend)
         if run is None:
