@@ -58,6 +58,7 @@ def add(commands: Any, table: Table) -> None:
     stdp = kind("stdp", "Diehl and Cook's network while it learns, against Brian 2.")
     stdp.add_argument("--neurons", type=int, default=100, metavar="N", help="excitatory cells")
     stdp.add_argument("--images", type=int, default=100, help="in one call of ours; theirs takes one")
+    stdp.add_argument("--targets", type=_names, default=("cython", "numpy"), metavar="NAME,NAME", help="what Brian 2 generates")
     nets = kind("architectures", "The error of every layer of six networks of pytorchcv over the number of steps; no times.")
     nets.add_argument("--nets", type=_names, default=(), metavar="NAME,NAME", help="() for all six")
     nets.add_argument("--steps", type=int, default=1024, metavar="T", help="the largest, a power of two")

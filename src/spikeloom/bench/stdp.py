@@ -16,25 +16,29 @@ from spikeloom.bench.race import Field, Place, head, rows, short
 from spikeloom.bench.rivals import Unavailable
 from spikeloom.bench.timing import Run
 from spikeloom.core.errors import ParameterError, refusal
+from spikeloom.core.params import Choice
 from spikeloom.plasticity import Circuit, Network
 from spikeloom.plasticity.reference import fires
 
-OURS, THEIRS = "spikeloom", ("cython", "numpy")
+OURS, TARGETS = "spikeloom", ("cython", "numpy")
 LIT, BRIGHT = 0.19, 175  # as in MNIST: the share of pixels above 0, and their mean
 TOLERANCE = 1e-9  # of weights and thresholds, once the counts are equal
 
 
 @dataclass(frozen=True)
 class Options:
-    """neurons: excitatory cells; images: in one call of ours; theirs takes one."""
+    """neurons: excitatory cells; images: in one call of ours, theirs takes one; targets: what Brian generates, "cython" or "numpy"."""
 
     neurons: int = 100
     images: int = 100
+    targets: tuple[str, ...] = TARGETS
 
     def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
-            if value < 1:
-                raise ParameterError(refusal(f"bench --{name}", value, "at least 1"))
+        for name in ("neurons", "images"):
+            if getattr(self, name) < 1:
+                raise ParameterError(refusal(f"bench --{name}", getattr(self, name), "at least 1"))
+        for target in self.targets:
+            Choice(TARGETS).check("bench --targets", target)
 
 
 def pixels(count: int, inputs: int) -> Tensor:
@@ -53,7 +57,7 @@ def bench(options: Options, place: Place, told: Callable[[str], object] = print)
         field.judge(Verdict(OURS, True, "held to its equations by the tests"), told)
         runs: dict[str, Run] = {OURS: lambda: net.learn(images)}
         sizes = {OURS: options.images}
-        for target in THEIRS:
+        for target in options.targets:
             impl = f"{Brian.impl}-{target}"
             made = _rival(impl, target, circuit, images[0], field, told)
             if made is not None:
