@@ -18,7 +18,7 @@ dtheta/dt = -theta / tau_theta : 1
 """
 SYNAPSES = """
 w : 1
-dtrace/dt = -trace / tau_pre : 1 (event-driven)
+dfresh/dt = -fresh / tau_pre : 1 (event-driven)
 dpost1/dt = -post1 / tau_post1 : 1 (event-driven)
 dpost2/dt = -post2 / tau_post2 : 1 (event-driven)
 """
@@ -54,8 +54,8 @@ class Learner:
         constants = {name: getattr(r, name) * ms for name in ("tau_pre", "tau_post1", "tau_post2")}
         self.synapses = b.Synapses(
             self.input, self.e, SYNAPSES, clock=self.clock, namespace=constants,
-            on_pre=f"ge_post += w; w = clip(w - {r.rate_pre} * post1, {r.low}, {r.high}); trace = 1",
-            on_post=f"w = clip(w + {r.rate_post} * trace * post2, {r.low}, {r.high}); post1 = 1; post2 = 1",
+            on_pre=f"ge_post += w; w = clip(w - {r.rate_pre} * post1, {r.low}, {r.high}); fresh = 1",
+            on_post=f"w = clip(w + {r.rate_post} * fresh * post2, {r.low}, {r.high}); post1 = 1; post2 = 1",
         )  # fmt: skip
         self.synapses.connect()
         self.synapses.pre.order = -1  # input spikes act before those of the cells
