@@ -139,7 +139,7 @@ def recipe_page() -> str:
 
 
 def cli_page() -> str:
-    parser = cli._parser()
+    parser = cli.parser()
     commands = next(action.choices for action in parser._actions if action.choices)
     helps = {"spikeloom": parser.format_help()}
     for name, sub in commands.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +34,16 @@ PRECISION = Choice(("float32", "bfloat16"), "of the layers while accuracy is mea
 
 @dataclass(frozen=True)
 class Subject:
-    """A trained network as it is named on the command line. pixels: `"raw"`, in [0, 1], or `"standardised"`, as it was trained."""
+    """A trained network as it is named on the command line. pixels: `"raw"`, in [0, 1], or `"standardised"`, as it was trained.
+
+    overrides: what its run had changed in the recipe.
+    """
 
     name: str
     net: nn.Module
     pixels: str
     weights: str
+    overrides: Mapping[str, Any] = field(default_factory=dict)
 
 
 def subject(what: str, weights_file: Path | None = None, pixels: str | None = None) -> Subject:
@@ -47,18 +51,19 @@ def subject(what: str, weights_file: Path | None = None, pixels: str | None = No
 
     Raises RecipeError for an unknown name and for a recipe without weights.
     """
-    path, kind = Path(what), "raw"
+    path, kind, changed = Path(what), "raw", {}
     if path.suffix in (".pt2", ".onnx"):
         net: nn.Module = (files.load_exported if path.suffix == ".pt2" else files.load_onnx)(path)
         return Subject(path.stem, net, pixels or kind, path.name)
     if path.is_dir():
         old = record.read(path)
-        run = recipes.load(old["recipe"], old["overrides"])
+        changed = old["overrides"]
+        run = recipes.load(old["recipe"], changed)
         weights_file = weights_file or path / WEIGHTS
     elif what in recipes.known:
         run = recipes.load(what)
     elif (function := what.replace("-", "_")) in models.known:
-        return Subject(what, _filled(what, models.known[function](), weights_file), pixels or kind, str(weights_file))
+        return Subject(what, _filled(what, models.known[function](), weights_file), pixels or kind, _place(weights_file))
     elif what in (kept := zoo.cards()):
         return Subject(what, zoo.load(what), pixels or kept[what].pixels, f"zoo, sha256 {kept[what].sha256[:12]}")
     else:
@@ -67,7 +72,13 @@ def subject(what: str, weights_file: Path | None = None, pixels: str | None = No
     experiment.refuse(run, "convert")
     snn = build(run)
     raw = snn.encoder is not None and snn.encoder.domain == "raw"
-    return Subject(run.recipe, _filled(what, snn.net, weights_file), pixels or ("raw" if raw else "standardised"), str(weights_file))
+    net = _filled(what, snn.net, weights_file)
+    return Subject(run.recipe, net, pixels or ("raw" if raw else "standardised"), _place(weights_file), changed)
+
+
+def _place(weights_file: Path | None) -> str:
+    """Name and folder of a file: enough to know it by, and nothing of the machine."""
+    return "/".join(weights_file.absolute().parts[-2:]) if weights_file else "none"
 
 
 def _filled(what: str, net: nn.Module, weights_file: Path | None) -> nn.Module:
@@ -129,6 +140,7 @@ def study(
         "accuracy_by_step": found.by_step,
         "conversion": {
             "method": method, "title": route.title, "input": snn.conversion.route.input, "model": one.name, "weights": one.weights,
+            "model_overrides": dict(one.overrides),
             "options": record.plain({k: str(v) if isinstance(v, Path) else v for k, v in (options or {}).items()}),
             "calibration_images": len(chosen), "ann_accuracy": dense, "precision": precision, "target": target, "steps_to_target": goal,
             "ledger": snn.ledger,

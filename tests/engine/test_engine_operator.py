@@ -125,11 +125,12 @@ def test_a_dynamic_batch_is_one_graph_more():
 
 
 def test_a_compiled_network_trains_as_the_fused_one():
-    snn = SNN(network(), steps=STEPS, fusion="none")  # a compiled network keeps norms apart
+    # a compiled network keeps norms apart, and reads a still image at every step
+    snn = SNN(network(), steps=STEPS, encoder=None, fusion="none")
     weights = {k: v.clone() for k, v in snn.state_dict().items()}
     ours = compiled(snn, backend="aot_eager")
     for batch in (2, 4):
-        x = torch.randn(batch, 1, 8, 8)
+        x = torch.randn(STEPS, batch, 1, 8, 8)
         snn.load_state_dict(weights)  # both start from the same running statistics
         theirs = trained(snn, x)
         snn.load_state_dict(weights)

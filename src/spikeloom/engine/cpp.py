@@ -27,7 +27,8 @@ SCALAR = {
     "logical_not": "!{0}", "logical_and": "bool({0}) & bool({1})", "logical_or": "bool({0}) | bool({1})",
     "bitwise_not": "!{0}", "bitwise_and": "{0} & {1}", "bitwise_or": "{0} | {1}", "where": "{0} ? {1} : {2}",
     "masked_fill": "{1} ? {2} : {0}",
-    "minimum": "({0} < {1}) | ({0} != {0}) ? {0} : {1}", "maximum": "({0} > {1}) | ({0} != {0}) ? {0} : {1}",
+    # asking the second operand first: the other way about, GCC 12 cannot vectorise a minimum of a clamp
+    "minimum": "({1} <= {0}) | ({1} != {1}) ? {1} : {0}", "maximum": "({1} >= {0}) | ({1} != {1}) ? {1} : {0}",
     "clamp_min": "{0} < {1} ? {1} : {0}", "clamp_max": "{0} > {1} ? {1} : {0}",
     "sigmoid_backward": "{0} * (S(1) - {1}) * {1}", "tanh_backward": "{0} * (S(1) - {1} * {1})",
     "threshold_backward": "{1} <= {2} ? S(0) : {0}",

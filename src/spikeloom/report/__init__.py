@@ -3,5 +3,9 @@
 from spikeloom.report.compare import compare_rows, comparison, write_comparison
 from spikeloom.report.page import page, write
 from spikeloom.report.record import SCHEMA, read
+from spikeloom.report.rows import markdown, over_seeds, shown, written
 
-__all__ = ["SCHEMA", "compare_rows", "comparison", "page", "read", "write", "write_comparison"]
+__all__ = [
+    "SCHEMA", "compare_rows", "comparison", "markdown", "over_seeds", "page", "read", "shown", "write", "write_comparison",
+    "written",
+]  # fmt: skip

@@ -51,8 +51,8 @@ def compare_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """One flat row of JSON values per run, for a table or a file; None where a record does not say.
 
     `last`, `best`, `validated` and `test` are accuracies (fractions of the test set); energies µJ per image; `seconds` the whole run.
-    With a conversion among them, all rows also have `method`, `ann_accuracy`, `steps_to_target`, and `accuracy_at_1`, `_2`, `_4`, ...,
-    those of `AT` that the longest run reaches.
+    With a conversion among them, all rows also have `method`, `model_overrides`, `ann_accuracy`, `steps_to_target`, and `accuracy_at_1`,
+    `_2`, `_4`, ..., those of `AT` that the longest run reaches.
     """
     rows: list[dict[str, Any]] = []
     for i, record in enumerate(records):
@@ -72,7 +72,8 @@ def compare_rows(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _converted(record: dict[str, Any], longest: int) -> dict[str, Any]:
     made, by_step = record.get("conversion") or {}, record.get("accuracy_by_step") or []
     after = {f"accuracy_at_{t}": number(by_step[t - 1]) if t <= len(by_step) else None for t in AT if t <= longest}
-    return {"method": made.get("method"), "ann_accuracy": made.get("ann_accuracy"), **after, "steps_to_target": made.get("steps_to_target")}
+    model = {"method": made.get("method"), "model_overrides": made.get("model_overrides") or {}}
+    return {**model, "ann_accuracy": made.get("ann_accuracy"), **after, "steps_to_target": made.get("steps_to_target")}
 
 
 def comparison(records: list[dict[str, Any]]) -> str:
@@ -116,7 +117,10 @@ def names(records: list[dict[str, Any]]) -> list[str]:
 
 def _base(record: dict[str, Any]) -> str:
     made = record.get("conversion")
-    return " ".join(made[key] for key in ("model", "method", "input")) if made else record["recipe"]
+    if not made:
+        return record["recipe"]
+    changed = [f"{key}={plain(value)}" for key, value in (made.get("model_overrides") or {}).items()]
+    return " ".join([made["model"], *changed, made["method"], made["input"]])
 
 
 def _columns(rows: list[dict[str, Any]]) -> list[tuple[str, str, Any]]:

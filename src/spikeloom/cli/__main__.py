@@ -1,0 +1,5 @@
+import sys
+
+from spikeloom.cli import main
+
+sys.exit(main())
