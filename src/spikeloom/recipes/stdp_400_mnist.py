@@ -12,5 +12,5 @@ def stdp_400_mnist() -> Stdp:
         claim=Claim("top-1", 0.87, "paper, 400 neurons", "M"),
         data="mnist",
         neurons=400,
-        minutes=12,
+        minutes=8,
     )
