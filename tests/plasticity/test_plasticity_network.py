@@ -158,6 +158,7 @@ def test_without_a_compiler_the_equations_run(monkeypatch):
     [
         ({"dt": 0.0}, r"Circuit.dt: got 0.0; must be above 0"),
         ({"neurons": 70_000}, r"Circuit.neurons: got 70000; must be at most 65535"),
+        ({"delay": 130.0}, r"Circuit.delay / dt: got 260; must be at most 255"),
         ({"rest": 5.0}, r"Circuit.rest: got 5.0; must be at least the largest delay, 10.0 ms"),
     ],
 )

@@ -57,8 +57,9 @@ class Circuit:
             value = getattr(self, entry.name)
             if isinstance(value, (int, float)) and not (value > 0 or (entry.name in ("least", "theta_plus") and value == 0)):
                 raise ParameterError(refusal(f"Circuit.{entry.name}", value, "above 0"))
-        if self.neurons > 65535:
-            raise ParameterError(refusal("Circuit.neurons", self.neurons, "at most 65535"))
+        for name, value, most in (("inputs", self.inputs, 65535), ("neurons", self.neurons, 65535), ("delay / dt", self.slots, 255)):
+            if value > most:  # the kernel numbers them in 16 and 8 bits
+                raise ParameterError(refusal(f"Circuit.{name}", value, f"at most {most}"))
         if self.rest < self.delay:
             raise ParameterError(refusal("Circuit.rest", self.rest, f"at least the largest delay, {self.delay} ms", "no spike outlives it"))
 

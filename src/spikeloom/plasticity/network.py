@@ -99,33 +99,24 @@ def _compiled(run: Any, c: Circuit, state: dict[str, Tensor], images: Tensor, ke
     counts = torch.empty(len(images), c.neurons, dtype=torch.int32)
     activity = torch.empty(len(images), 4, dtype=torch.int64)
     trace = reference.decays(math.exp(-c.dt / c.rule.tau_pre))
-    sizes = struct.pack("8q", c.inputs, c.neurons, c.slots, *c.steps, c.least, c.attempts, len(trace))
-    constants = _constants(c)
-    target, begin = _by_delay(state["delays"], c.slots)
-    kept = [sizes, constants]
-    addresses = [_address(text) for text in kept]
-    tensors = [state["weights"], target, begin, trace, images, keys, counts, activity, *(state[name] for name in ORDER)]
-    clock = run(struct.pack(f"{5 + len(tensors)}q", torch.get_num_threads(), len(images), plastic, *addresses,
-                            *(t.data_ptr() for t in tensors)))  # fmt: skip
+    sizes = torch.tensor([c.inputs, c.neurons, c.slots, *c.steps, c.least, c.attempts, len(trace)])
+    order = _by_delay(state["delays"], c.slots)
+    tensors = [sizes, _constants(c), state["weights"], *order, trace, images, keys, counts, activity, *(state[name] for name in ORDER)]
+    numbers = torch.get_num_threads(), len(images), plastic, *(t.data_ptr() for t in tensors)
+    clock = run(struct.pack(f"{len(numbers)}q", *numbers))
     if plastic:  # the clock starts at 0 again
         state["last"].sub_(clock).clamp_(min=reference.NEVER)
     return counts, activity
 
 
-def _address(text: bytes) -> int:
-    import ctypes
-
-    return ctypes.cast(ctypes.c_char_p(text), ctypes.c_void_p).value or 0
-
-
-def _constants(c: Circuit) -> bytes:
+def _constants(c: Circuit) -> Tensor:
     r = c.rule
     cells = [value for p in (c.excitatory, c.inhibitory) for value in _cell(c, p)]
     rest = (
         c.kept(c.tau_e), c.kept(c.tau_i), c.kept(c.tau_theta), c.theta_plus, c.to_inhibitory, c.to_excitatory, c.total,
         math.exp(-c.dt / r.tau_post1), math.exp(-c.dt / r.tau_post2), r.rate_pre, r.rate_post, r.low, r.high, c.intensity, c.dt,
     )  # fmt: skip
-    return struct.pack(f"{len(cells) + len(rest)}d", *cells, *rest)
+    return torch.tensor([*cells, *rest], dtype=torch.float64)
 
 
 def _cell(c: Circuit, p: Population) -> tuple[float, ...]:
