@@ -46,6 +46,8 @@ def write(record: dict[str, Any], path: Path) -> Path:
 def _bar_charts(figure: Figure, record: dict[str, Any]) -> None:
     if record["bench"] in ("conversion", "timing"):
         panels = (_conversion_panels if record["bench"] == "conversion" else _timing_panels)(record)
+    elif record["bench"] == "stdp":
+        panels = [(_numbers("images_per_second"), _sorted(record["results"], "images_per_second"), "images a second, learning")]
     else:
         panels = _neuron_panels(record["results"]) if record["bench"] == "neuron" else _network_panels(record["results"])
     tallest = max(len(rows) for _, rows, _ in panels)
@@ -59,6 +61,8 @@ def title(record: dict[str, Any]) -> str:
     o = record["options"]
     if record["bench"] == "architectures":
         return f"Converted layer by layer: distance from the ANN, IF with soft reset, up to T = {o['steps']}"
+    if record["bench"] == "stdp":
+        return f"Diehl and Cook's network, {o['neurons']} neurons; {record['threads']} thread(s)"
     if record["bench"] == "conversion":
         return f"ann_{o['net']} converted, T = {o['steps']}; {record['threads']} thread(s), malloc {record['malloc']}"
     if record["bench"] == "timing":

@@ -8,12 +8,15 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import fields
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from spikeloom.core.errors import ParameterError, SpikeloomError, refusal
 
 Table = Callable[[str, list[str], list[list[object]]], None]
+# benchmarks with a file of their own
+OWN = {"conversion": "conversion", "architectures": "architectures", "timing": "relpsp", "stdp": "stdp"}
 
 
 def add(commands: Any, table: Table) -> None:
@@ -55,6 +58,10 @@ def add(commands: Any, table: Table) -> None:
     conversion.add_argument("--calibration", type=int, default=1024, metavar="N", help="images to convert with")
     conversion.add_argument("--steps", type=int, default=32, metavar="T")
     conversion.add_argument("--batches", type=_numbers, default=(16, 64), metavar="B,B", help="images in a call; each takes its fastest")
+    stdp = kind("stdp", "Diehl and Cook's network while it learns, against Brian 2.")
+    stdp.add_argument("--neurons", type=int, default=100, metavar="N", help="excitatory cells")
+    stdp.add_argument("--images", type=int, default=100, help="in one call of ours; theirs takes one")
+    stdp.add_argument("--targets", type=_names, default=("cython", "numpy"), metavar="NAME,NAME", help="what Brian 2 generates")
     nets = kind("architectures", "The error of every layer of six networks of pytorchcv over the number of steps; no times.")
     nets.add_argument("--nets", type=_names, default=(), metavar="NAME,NAME", help="() for all six")
     nets.add_argument("--steps", type=int, default=1024, metavar="T", help="the largest, a power of two")
@@ -65,12 +72,12 @@ def add(commands: Any, table: Table) -> None:
     times.add_argument("--shapes", type=_names, default=("784-800", "800-10", "1x28x28-16x5", "16x12x12-32x5"), metavar="IN-OUT,...")
     times.add_argument("--batch", type=int, default=128, metavar="B", help="images")
     times.add_argument("--active", type=float, default=1.0, metavar="SHARE", help="of the inputs that spike")
-    for sub in (neuron, layer, network, conversion, nets, times):
+    for sub in (neuron, layer, network, conversion, stdp, nets, times):
         sub.add_argument("--threads", type=int, default=1)
         sub.add_argument("--device", default="cpu")
         sub.add_argument("--json", type=Path, metavar="FILE", help="write the record")
         sub.add_argument("--chart", type=Path, metavar="FILE", help="draw it: .svg, .png or .pdf (default: beside the record)")
-    for sub in (neuron, layer, network, conversion, times):
+    for sub in (neuron, layer, network, conversion, stdp, times):
         sub.add_argument("--rounds", type=int, default=9)
         sub.add_argument("--budget", type=float, default=60.0, help="seconds per contender and pass; a slower one joins fewer rounds")
         sub.add_argument("--malloc", choices=("tuned", "untuned", "both"), default="tuned", help="both: each in a process of its own")
@@ -103,15 +110,20 @@ def _run(chosen: argparse.Namespace, table: Table) -> None:
         print(path)
 
 
+def _own(what: str) -> Any:
+    """The module of a benchmark that is not one of neurons and networks; it has `Options`, `bench` and `tables`."""
+    return import_module(f"spikeloom.bench.{OWN[what]}") if what in OWN else None
+
+
 def _measure(chosen: argparse.Namespace) -> dict[str, Any]:
-    from spikeloom.bench import architectures, child, conversion, network, neuron, relpsp
+    from spikeloom.bench import child, network, neuron
     from spikeloom.bench.race import Place
     from spikeloom.bench.timing import Plan
 
     place = Place(chosen.device, chosen.threads, _malloc(chosen.malloc), Plan(rounds=chosen.rounds, budget=chosen.budget))
-    module = {"neuron": neuron, "conversion": conversion, "architectures": architectures, "timing": relpsp}.get(chosen.what, network)
+    module = _own(chosen.what) or (neuron if chosen.what == "neuron" else network)
     given = {f.name: getattr(chosen, f.name) for f in fields(module.Options) if hasattr(chosen, f.name)}
-    if module in (conversion, architectures, relpsp):
+    if _own(chosen.what):
         return module.bench(module.Options(**given), place)
     if chosen.what == "neuron":
         record = neuron.bench(neuron.Options(**given), place)
@@ -155,9 +167,7 @@ def _word(name: str, value: Any) -> list[str]:
 
 
 def _show(record: dict[str, Any], table: Table) -> None:
-    from spikeloom.bench import architectures, conversion, relpsp
-
-    own = {"conversion": conversion, "architectures": architectures, "timing": relpsp}.get(record["bench"])
+    own = _own(record["bench"])
     if own:
         for shown in own.tables(record):
             table(*shown)

@@ -110,3 +110,20 @@ SPIKE_CLUSTERS = Paper(
     "natschlager1998rbf", "Spatial and temporal pattern analysis via spiking neurons", "Natschläger, Thomas and Ruf, Berthold",
     "Network: Computation in Neural Systems 9(3):319-332", 1998, "https://doi.org/10.1088/0954-898X_9_3_003",
 )
+DIEHL_COOK = Paper(
+    "diehl2015unsupervised", "Unsupervised Learning of Digit Recognition Using Spike-Timing-Dependent Plasticity",
+    "Diehl, Peter U. and Cook, Matthew", "Frontiers in Computational Neuroscience 9:99", 2015, "https://doi.org/10.3389/fncom.2015.00099",
+)
+PFISTER_GERSTNER = Paper(
+    "pfister2006triplets", "Triplets of Spikes in a Model of Spike Timing-Dependent Plasticity",
+    "Pfister, Jean-Pascal and Gerstner, Wulfram",
+    "Journal of Neuroscience 26(38):9673-9682", 2006, "https://doi.org/10.1523/JNEUROSCI.1425-06.2006",
+)
+SONG = Paper(
+    "song2000competitive", "Competitive Hebbian Learning through Spike-Timing-Dependent Synaptic Plasticity",
+    "Song, Sen and Miller, Kenneth D. and Abbott, L. F.", "Nature Neuroscience 3(9):919-926", 2000, "https://doi.org/10.1038/78829",
+)
+IZHIKEVICH = Paper(
+    "izhikevich2007distal", "Solving the Distal Reward Problem through Linkage of STDP and Dopamine Signaling", "Izhikevich, Eugene M.",
+    "Cerebral Cortex 17(10):2443-2452", 2007, "https://doi.org/10.1093/cercor/bhl152",
+)

@@ -102,9 +102,7 @@ def versions() -> dict[str, str]:
 
     import torch
 
-    import spikeloom
-
     return {
-        "spikeloom": spikeloom.__version__, "torch": torch.__version__, "python": platform.python_version(),
+        "spikeloom": importlib.import_module("spikeloom").__version__, "torch": torch.__version__, "python": platform.python_version(),
         "lightning": importlib.metadata.version("lightning"),
     }  # fmt: skip
