@@ -14,7 +14,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from spikeloom import activations, blocks, cli, data, encoders, losses, models, neurons, norms, recipes, surrogates
+from spikeloom import activations, blocks, cli, data, encoders, losses, models, neurons, norms, plasticity, recipes, surrogates, timing
 from spikeloom.convert import normalisers, passes, routes
 from spikeloom.convert.passes.base import FACTS
 from spikeloom.convert.routes.base import ALLOWED
@@ -106,6 +106,25 @@ def pass_page() -> str:
 def loss_page() -> str:
     intro = "Functions of outputs `[T, B, classes]` and labels `[B]`. In a recipe: `loss=NAME`."
     return _page("Losses", intro, (_entry(f, _signature(f)) for f in losses.known.values()))
+
+
+def timing_page() -> str:
+    intro = "`spikeloom.timing`: times `[B, ...]` in, times out, infinity for no spike. [What it is about](../explanation/timing.md)."
+    return _page("Spike times", intro, (_entry(thing, _signature(thing), docs="own") for thing in _public(timing)))
+
+
+def plasticity_page() -> str:
+    intro = "`spikeloom.plasticity`: rules and a network that learn without labels. [What it is about](../explanation/plasticity.md)."
+    rules = (plasticity.pair, plasticity.triplet, plasticity.diehl_cook, plasticity.reward)
+    entries = []
+    for rule in rules:
+        entries.append(f"## {rule.__name__.rpartition('.')[2]}\n\n{_prose(rule.__doc__)}")
+        entries.append(_entry(rule.update, _signature(rule.update), 3, "own"))
+    return _page("Plasticity", intro, [*entries, *(_entry(thing, _signature(thing), docs="own") for thing in _public(plasticity))])
+
+
+def _public(package: Any) -> list[Any]:
+    return [thing for name in package.__all__ if callable(thing := getattr(package, name))]
 
 
 def model_page() -> str:
@@ -273,7 +292,7 @@ def _page(title: str, intro: str, entries: Iterable[str]) -> str:
 PAGES: dict[str, Callable[[], str]] = {
     "neurons": neuron_page, "surrogates": surrogate_page, "encoders": encoder_page, "norms": norm_page, "blocks": block_page,
     "activations": activation_page, "methods": method_page, "normalisers": normaliser_page, "passes": pass_page, "losses": loss_page,
-    "models": model_page, "data": data_page, "recipes": recipe_page, "cli": cli_page,
+    "timing": timing_page, "plasticity": plasticity_page, "models": model_page, "data": data_page, "recipes": recipe_page, "cli": cli_page,
 }  # fmt: skip
 
 if __name__ == "__main__":
