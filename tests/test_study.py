@@ -9,7 +9,7 @@ import torch
 from spikeloom import data, measure, study
 from spikeloom.cli import main
 from spikeloom.core.errors import ParameterError, RecipeError
-from spikeloom.io import weights
+from spikeloom.io import weights, zoo
 from spikeloom.models import ann_cnn
 from spikeloom.recipes import load
 
@@ -112,3 +112,20 @@ def test_recipes_to_convert_take_qcfs(name):
     run = load(name, {"activation": "qcfs", "levels": "8"})
     assert run.network.options["activation"] == "qcfs" and run.network.options["levels"] == 8
     assert run.steps == 1
+
+
+def test_a_name_is_the_zoo_s_network_unless_weights_are_given(tmp_path, monkeypatch):
+    card = {
+        "name": "ann-cnn-mnist", "function": "ann_cnn", "options": {"size": 8}, "pixels": "raw", "data": "digits", "recipe": "none",
+        "accuracy": 0.1, "licence": "Apache-2.0",
+    }  # fmt: skip
+    zoo.keep(ann_cnn(size=8), card, tmp_path / "zoo")
+    weights.save(ann_cnn(), tmp_path / "own.safetensors")
+    monkeypatch.setenv("SPIKELOOM_ZOO", str(tmp_path / "zoo"))
+    kept = study.subject("ann-cnn-mnist")
+    assert (kept.pixels, kept.weights[:3]) == ("raw", "zoo")
+    own = study.subject("ann-cnn-mnist", tmp_path / "own.safetensors")  # the recipe's network
+    assert (own.pixels, own.weights) == ("standardised", f"{tmp_path.name}/own.safetensors")
+    monkeypatch.setenv("SPIKELOOM_ZOO", str(tmp_path))
+    with pytest.raises(RecipeError, match="'ann-cnn-mnist' names a network without weights"):
+        study.subject("ann-cnn-mnist")

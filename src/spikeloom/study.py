@@ -60,14 +60,14 @@ def subject(what: str, weights_file: Path | None = None, pixels: str | None = No
         changed = old["overrides"]
         run = recipes.load(old["recipe"], changed)
         weights_file = weights_file or path / WEIGHTS
+    elif weights_file is None and what in (kept := zoo.cards()):
+        return Subject(what, zoo.load(what), pixels or kept[what].pixels, f"zoo, sha256 {kept[what].sha256[:12]}")
     elif what in recipes.known:
         run = recipes.load(what)
     elif (function := what.replace("-", "_")) in models.known:
         return Subject(what, _filled(what, models.known[function](), weights_file), pixels or kind, _place(weights_file))
-    elif what in (kept := zoo.cards()):
-        return Subject(what, zoo.load(what), pixels or kept[what].pixels, f"zoo, sha256 {kept[what].sha256[:12]}")
     else:
-        names = [*kept, *recipes.known, *(name.replace("_", "-") for name in models.known)]
+        names = [*zoo.cards(), *recipes.known, *(name.replace("_", "-") for name in models.known)]
         raise RecipeError(f"convert: got {what!r}, neither a run folder, nor a .pt2 or .onnx file, nor a name; {nearest(what, names)}")
     experiment.refuse(run, "convert")
     snn = build(run)

@@ -1,9 +1,11 @@
 import json
+import os
 
 import pytest
 import torch
 
 import spikeloom
+from spikeloom import data
 from spikeloom.core.errors import DataError
 from spikeloom.io import zoo
 from spikeloom.models import ann_cnn
@@ -66,3 +68,19 @@ def test_every_network_of_the_zoo_loads():
     for name, card in zoo.cards().items():
         assert zoo.load(name).card == card
         assert card.name == name
+
+
+@pytest.mark.parametrize("name", sorted(zoo.cards()))
+def test_a_card_s_accuracy_is_that_of_its_weights(name):
+    card = zoo.cards()[name]
+    if not os.environ.get("SPIKELOOM_DATA"):
+        pytest.skip("SPIKELOOM_DATA is not set: no data to evaluate on")
+    images, net = data.load(card.data), zoo.load(name)
+    standard = (images.mean, images.std) if card.pixels == "standardised" else ()
+    right = 0
+    with torch.no_grad():
+        for start in range(0, 2000, 250):
+            x = data.normalise(torch.tensor(images.test_images[start : start + 250]), *standard)
+            right += int((net(x).argmax(1) == torch.tensor(images.test_labels[start : start + 250])).sum())
+    # 2,000 of the 10,000 images: four standard deviations of such a sample
+    assert abs(right / 2000 - card.accuracy) < 4 * (card.accuracy * (1 - card.accuracy) * (1 / 2000 - 1 / 10_000)) ** 0.5

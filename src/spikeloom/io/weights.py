@@ -19,6 +19,7 @@ def save(module: nn.Module, path: Path) -> None:
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in module.state_dict().items()}
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     save_file(tensors, temporary)
+    temporary.chmod(0o644)  # safetensors gives it to its owner alone
     os.replace(temporary, path)
 
 
