@@ -95,8 +95,8 @@ def unpack(bits: Bits, dtype: torch.dtype = torch.float32) -> Tensor:
         x = _unpack_reference(bits).to(dtype)
     else:
         x = torch.empty([shape[0], *shape[2:], shape[1]], dtype=dtype)
-        size = (*shape, 1, 1)[:4]
-        kernel(_fourteen(_threads(words.numel()), *size, bits.planes, bits.signed, 0, 0, 0, 0, _KIND[dtype], x.data_ptr(), words.data_ptr()))
+        facts = _threads(words.numel()), *(*shape, 1, 1)[:4], bits.planes, bits.signed, 0, 0, 0, 0
+        kernel(_fourteen(*facts, _KIND[dtype], x.data_ptr(), words.data_ptr()))
     return x.movedim(-1, 1)
 
 

@@ -33,11 +33,10 @@ def conv2d(
     The order of the sums depends on neither threads nor the batch, but on the way.
     """
     laid, call = _call(bits, weight, bias, stride, padding, dilation, groups)
-    way = way or _choice(bits, call, laid.dense[0].dtype).way
-    kernel = _kernel(bits, laid, way)
-    if kernel is None:
-        return _dense(bits, laid, call)
-    return _run(kernel, bits, laid, call, way)
+    events = bits.events()
+    way = way or dispatch.choose(call.case, events).way
+    kernel = _kernel(bits, laid, call, way)
+    return _dense(bits, laid, call) if kernel is None else _run(kernel, bits, laid, call, events)
 
 
 def linear(bits: Bits, weight: Tensor | Laid, bias: Tensor | None = None, way: Way | None = None) -> Tensor:
@@ -59,39 +58,36 @@ def explain(
 ) -> Choice:
     """The way that `conv2d` takes for these bits, their density, and why."""
     laid, call = _call(bits, weight, None, stride, padding, dilation, groups)
-    choice = _choice(bits, call, laid.dense[0].dtype)
+    choice = dispatch.choose(call.case, bits.events())
     try:
-        _function(choice.way, laid.dense[0].dtype)
+        _function(choice.way == "depthwise", laid.dense[0].dtype)
     except compiled.CannotCompile as error:
         return Choice("dense", choice.density, str(error).replace("the reference loop runs", "it stays dense"))
     return choice
 
 
 class _Call:
-    """The geometry of one call; its `fields` are those of Shape in lists.h after threads."""
+    """The geometry of one call; `fields` are those of Shape in lists.h from images to sign."""
 
     def __init__(self, bits: Bits, weight: Tensor, groups: int, stride: Pair, padding: Pair, dilation: Pair) -> None:
-        self.n, self.channels, height, width = bits.shape
-        self.cout, self.inputs, *self.kernel = (*weight.shape, 1, 1)[:4]
+        self.images, channels, *size = bits.shape
+        self.cout, inputs, *self.kernel = (*weight.shape, 1, 1)[:4]
         # one tap has no neighbour to keep away from; oneDNN crashes on a dilation there
         dilation = tuple(d if k > 1 else 1 for d, k in zip(dilation, self.kernel, strict=True))
-        self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
-        self.size = [
-            (size + 2 * p - d * (k - 1) - 1) // s + 1
-            for size, p, d, k, s in zip((height, width), padding, dilation, self.kernel, stride, strict=True)
-        ]
+        self.options = stride, padding, dilation, groups
+        spans = zip(size, padding, dilation, self.kernel, stride, strict=True)
+        self.out = [(n + 2 * p - d * (k - 1) - 1) // s + 1 for n, p, d, k, s in spans]
         self.fields = (
-            self.n, height, width, self.channels, *self.size, groups, self.inputs, self.cout // groups, *self.kernel, *stride, *padding, *dilation,
+            self.images, *size, channels, *self.out, groups, inputs, self.cout // groups, *self.kernel, *stride, *padding, *dilation,
             bits.planes, bits.signed,
         )  # fmt: skip
-
-    @property
-    def case(self) -> tuple[int, int, int, int, int, int]:
-        pixels = self.n * self.size[0] * self.size[1]
-        return pixels, self.kernel[0] * self.kernel[1], self.inputs, self.cout // self.groups, self.groups, self.fields[1] * self.fields[2] * self.n * self.channels
+        pixels, taps = self.images * self.out[0] * self.out[1], self.kernel[0] * self.kernel[1]
+        self.case = Case(pixels, taps, inputs, self.cout // groups, groups, bits.shape.numel(), weight.dtype)
 
 
-def _call(bits: Bits, weight: Tensor | Laid, bias: Tensor | None, stride: Any, padding: Any, dilation: Any, groups: int) -> tuple[Laid, _Call]:
+def _call(
+    bits: Bits, weight: Tensor | Laid, bias: Tensor | None, stride: Any, padding: Any, dilation: Any, groups: int
+) -> tuple[Laid, _Call]:
     if isinstance(weight, Laid):
         if bias is not None or groups not in (1, weight.groups):
             raise ShapeError("events: a weight that is laid out holds its bias and groups; give them to `lay`")
@@ -102,48 +98,43 @@ def _call(bits: Bits, weight: Tensor | Laid, bias: Tensor | None, stride: Any, p
         raise ShapeError(refusal("events.conv2d bits", list(bits.shape), "[N, C, H, W]", "use events.linear for [N, C]"))
     given = laid.dense[0]
     if given.shape[1] * laid.groups != bits.channels:
-        raise ShapeError(
-            refusal("events weight", list(given.shape), f"[Cout, {bits.channels} / groups, ...] for bits {list(bits.shape)}, {laid.groups} groups")
-        )
-    call = _Call(bits, given, laid.groups, *(_pair(name, v, least) for name, v, least in
-                 (("stride", stride, 1), ("padding", padding, 0), ("dilation", dilation, 1))))  # fmt: skip
-    if min(call.size) < 1:
-        raise ShapeError(refusal("events.conv2d bits", list(bits.shape), f"at least as large as the kernel {call.kernel} with its padding"))
+        allowed = f"[Cout, {bits.channels} / groups, ...] for bits {list(bits.shape)} and {laid.groups} groups"
+        raise ShapeError(refusal("events weight", list(given.shape), allowed))
+    pairs = pair("events stride", stride, 1), pair("events padding", padding, 0), pair("events dilation", dilation, 1)
+    call = _Call(bits, given, laid.groups, *pairs)
+    if min(call.out) < 1:
+        raise ShapeError(refusal("events.conv2d bits", list(bits.shape), f"at least as large as the kernel {call.kernel}, padded"))
     return laid, call
 
 
-def _pair(name: str, value: int | Pair, least: int) -> Pair:
+def pair(name: str, value: int | Pair, least: int) -> Pair:
+    """Two numbers from one or two. Raises ShapeError for less than `least`."""
     pair = (value, value) if isinstance(value, int) else tuple(value)
     if len(pair) != 2 or not all(isinstance(v, int) and v >= least for v in pair):
-        raise ShapeError(refusal(f"events.conv2d {name}", value, f"a whole number of at least {least}, or two"))
+        raise ShapeError(refusal(name, value, f"a whole number of at least {least}, or two"))
     return pair
 
 
-def _choice(bits: Bits, call: _Call, dtype: torch.dtype) -> Choice:
-    return dispatch.choose(Case(*call.case, dtype), bits.density())
-
-
-def _kernel(bits: Bits, laid: Laid, way: Way) -> Any:
+def _kernel(bits: Bits, laid: Laid, call: _Call, way: Way) -> Any:
+    """None for the dense way, and where there is no kernel."""
     if way == "dense" or not bits.words.is_cpu or not laid.rows.is_cpu:
         return None
     try:
-        return _function(way, laid.dense[0].dtype)
+        return _function(call.case.depthwise, call.case.dtype)
     except compiled.CannotCompile:
         return None
 
 
-def _run(kernel: Any, bits: Bits, laid: Laid, call: _Call, way: Way) -> Tensor:
-    height, width = call.size
-    out = torch.empty([call.n, height, width, call.cout], dtype=laid.bias.dtype)
+def _run(kernel: Any, bits: Bits, laid: Laid, call: _Call, events: int) -> Tensor:
+    out = torch.empty([call.images, *call.out, call.cout], dtype=laid.bias.dtype)
     if out.numel():
         words = bits.words.contiguous()
-        pixels, taps, inputs, outputs, groups, _ = call.case
-        rows = call.n * height
-        events = max(1, bits.events() * taps // max(1, call.fields[1] * call.fields[2] * call.n) * pixels)
-        threads = torch.get_num_threads() if events * outputs // groups >= ALONE else 1
-        piece = max(1, min(ENTRIES * rows * groups // events, -(-rows // threads)))
-        failed = kernel(_pack(threads, *call.fields, piece, laid.stride, words.data_ptr(), laid.rows.data_ptr(), laid.bias.data_ptr(), out.data_ptr()))
-        if failed:
+        entries = 1 + int(call.case.entries(events))
+        rows = call.images * call.out[0]
+        threads = torch.get_num_threads() if entries * call.case.outputs >= ALONE else 1
+        piece = max(1, min(ENTRIES * rows * call.case.groups // entries, -(-rows // threads)))
+        addresses = words.data_ptr(), laid.rows.data_ptr(), laid.bias.data_ptr(), out.data_ptr()
+        if kernel(_pack(threads, *call.fields, piece, laid.stride, *addresses)):
             raise MemoryError(f"no memory for the events of {list(bits.shape)}")
     return out.movedim(-1, 1)
 
@@ -152,22 +143,17 @@ def _dense(bits: Bits, laid: Laid, call: _Call) -> Tensor:
     weight, bias = laid.dense
     x = unpack(bits)
     kernel = weight if weight.dim() == 4 else weight[:, :, None, None]
-    options = call.stride, call.padding, call.dilation, call.groups
     if weight.dtype == REAL:
-        return F.conv2d(x, kernel, bias, *options)
-    out = F.conv2d(x.double(), kernel.double(), None, *options).to(torch.int32)  # float64 holds every sum
+        return F.conv2d(x, kernel, bias, *call.options)
+    out = F.conv2d(x.double(), kernel.double(), None, *call.options).to(torch.int32)  # float64 holds every sum
     return out if bias is None else out + bias.view(-1, 1, 1)
 
 
 @cache
-def _function(way: Way, dtype: torch.dtype) -> Any:
-    """The kernel; None for the dense way. Raises CannotCompile."""
-    if way == "dense":
-        return None
-    name = "real" if dtype == REAL else "whole"
-    files = ("gather.h", "lists.h", "conv.cpp")
+def _function(depthwise: bool, dtype: torch.dtype) -> Any:
+    files = ("gather.h", "lists.h", "depthwise.cpp" if depthwise else "conv.cpp")
     text = "".join(resources.files(__package__).joinpath(file).read_text() for file in files)
-    return compiled.function(text, name)
+    return compiled.function(text, "real" if dtype == REAL else "whole")
 
 
 _pack = struct.Struct("26q").pack

@@ -18,7 +18,7 @@ Way = Literal["list", "depthwise", "dense"]
 LIST_PIXEL = 16.0  # to build the list of an output pixel, for each group
 LIST_EVENT = 0.35  # to put one event into it
 LIST_BLOCK = {torch.float32: 7.0, torch.int8: 12.0}  # to begin and end a block of outputs of a pixel
-LIST_ROW = {torch.float32: 0.53, torch.int8: 0.62}  # to add a vector of 64 bytes of weights; float32: two of them, the usual block
+LIST_VECTOR = {torch.float32: 0.27, torch.int8: 0.62}  # to add 64 bytes of weights
 DENSE_MAC = 0.0135  # oneDNN, float32; per multiplication and addition
 DENSE_PIXEL = 0.6  # to unpack or write one element
 
@@ -33,7 +33,7 @@ class Choice(NamedTuple):
 
 @dataclass(frozen=True)
 class Case:
-    """One call of a convolution. pixels: of the output, of all images; taps: of the kernel; inputs, outputs: channels of a group."""
+    """One convolution. pixels: of all outputs; taps: of the kernel; inputs, outputs: channels of a group; elements: of the input."""
 
     pixels: int
     taps: int
@@ -43,14 +43,19 @@ class Case:
     elements: int
     dtype: torch.dtype
 
-    def listed(self, density: float) -> float:
+    @property
+    def depthwise(self) -> bool:
+        return self.inputs == self.outputs == 1
+
+    def entries(self, events: int) -> float:
+        """What the lists of all outputs hold together, about."""
+        return events / max(1, self.elements) * self.pixels * self.taps * self.inputs * self.groups
+
+    def listed(self, events: int) -> float:
         """Nanoseconds of the lists."""
-        block, vector = BLOCK[self.dtype], VECTOR[self.dtype]
-        vectors = -(-self.outputs // vector)
-        events = density * self.taps * self.inputs
-        row = LIST_ROW[self.dtype] / (2 if self.dtype == REAL else 1) * vectors
-        each = LIST_PIXEL + events * LIST_EVENT + -(-self.outputs // block) * LIST_BLOCK[self.dtype] + events * row
-        return self.pixels * self.groups * each
+        blocks, vectors = -(-self.outputs // BLOCK[self.dtype]), -(-self.outputs // VECTOR[self.dtype])
+        each = LIST_PIXEL + blocks * LIST_BLOCK[self.dtype]
+        return self.pixels * self.groups * each + self.entries(events) * (LIST_EVENT + vectors * LIST_VECTOR[self.dtype])
 
     def dense(self) -> float:
         """Nanoseconds of unpacking and a dense float32 convolution."""
@@ -58,16 +63,17 @@ class Case:
         return macs * DENSE_MAC + DENSE_PIXEL * self.elements
 
 
-def choose(case: Case, density: float) -> Choice:
-    """The quicker way."""
-    if case.inputs == case.outputs == 1:
-        return Choice("depthwise", density, "depthwise: a mask per word of spikes is never slower than unpacking them")
+def choose(case: Case, events: int) -> Choice:
+    """The quicker way. events: bits that are set."""
+    density = events / max(1, case.elements)
+    if case.depthwise:
+        return Choice("depthwise", density, "depthwise: spikes mask the weights of 64 channels at a time, at any density")
     if case.dtype != REAL:
-        return Choice("list", density, "8-bit weights: torch has no dense convolution of exact integers")
-    ours, dense = case.listed(density), case.dense()
+        return Choice("list", density, "8-bit weights: torch has no dense convolution with exact sums")
+    ours, dense = case.listed(events), case.dense()
     if ours <= dense:
-        return Choice("list", density, f"{density:.1%} of the inputs are events: about {dense / ours:.1f} times faster than dense")
-    why = f"{density:.1%} of the inputs are events"
-    if case.listed(0.0) > dense:
-        why = f"{case.inputs} input and {case.outputs} output channels per group are too few to gain from lists"
-    return Choice("dense", density, f"{why}: lists would take about {ours / dense:.1f} times as long")
+        return Choice("list", density, f"{density:.1%} of the inputs are events: about {dense / max(ours, 1):.1f} times faster than dense")
+    if case.listed(0) > dense:
+        few = f"{case.inputs} input and {case.outputs} output channels per group"
+        return Choice("dense", density, f"{few} are too few to gain from lists")
+    return Choice("dense", density, f"{density:.1%} of the inputs are events: lists would take about {ours / dense:.1f} times as long")

@@ -20,7 +20,8 @@ class Laid:
     """A weight `[Cout, Cin / groups, kh, kw]` and its bias, laid out once for many calls.
 
     rows: `[groups, blocks, kh * kw * Cin / groups + 1, stride]`, float32, or uint8: the int8 weight plus 128, outputs j and 32 + j of 64
-    side by side. bias: `[groups, blocks * stride]`, float32 or int32. dense: weight and bias as they were given.
+    side by side. bias: `[groups, blocks * stride]`, float32 or int32. Depthwise: rows `[kh * kw, C]` in float32 or int32 and bias `[C]`,
+    C filled up to a multiple of 64. dense: weight and bias as they were given.
     """
 
     rows: Tensor
@@ -40,7 +41,12 @@ def lay(weight: Tensor, bias: Tensor | None = None, groups: int = 1) -> Laid:
     weight = weight.detach()
     bias = bias.detach() if bias is not None else None
     kernel = weight if weight.dim() == 4 else weight[:, :, None, None]
+    kind = torch.float32 if weight.dtype == REAL else torch.int32
     out = weight.shape[0] // groups
+    if out == kernel.shape[1] == 1:
+        pad = -groups % 64
+        added = torch.zeros(groups, dtype=kind) if bias is None else bias
+        return Laid(F.pad(kernel.flatten(1).t().to(kind), (0, pad)).contiguous(), F.pad(added, (0, pad)), (weight, bias), groups)
     stride = _stride(out, weight.dtype)
     pad = -out % stride
     rows = F.pad(kernel.unflatten(0, (groups, out)), (0, 0, 0, 0, 0, 0, 0, pad))
@@ -48,7 +54,6 @@ def lay(weight: Tensor, bias: Tensor | None = None, groups: int = 1) -> Laid:
     rows = F.pad(rows, (0, 0, 0, 1))
     if weight.dtype == WHOLE:
         rows = (rows.short() + 128).to(torch.uint8).unflatten(-1, (-1, 2, 32)).mT.flatten(-3)
-    kind = torch.float32 if weight.dtype == REAL else torch.int32
     added = torch.zeros(groups, out, dtype=kind) if bias is None else bias.unflatten(0, (groups, out))
     return Laid(rows.contiguous(), F.pad(added, (0, pad)).contiguous(), (weight, bias), groups)
 
