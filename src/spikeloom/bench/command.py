@@ -61,12 +61,16 @@ def add(commands: Any, table: Table) -> None:
     nets.add_argument("--batch", type=int, default=2, metavar="B", help="inputs")
     nets.add_argument("--seed", type=int, default=0)
     nets.set_defaults(rounds=1, budget=0.0, malloc="tuned")
-    for sub in (neuron, layer, network, conversion, nets):
+    sparse = kind("sparse", "Event-driven convolutions against torch's dense ones, over the density of spikes.")
+    sparse.add_argument("--layers", type=_layers, default=(), metavar="NAME;NAME", help="such as 64x32x32; () for all of VGG's and ResNet's")
+    sparse.add_argument("--batches", type=_numbers, default=(1, 16), metavar="B,B")
+    sparse.add_argument("--densities", type=_numbers, default=(1, 2, 5, 10, 20, 30, 40, 50), metavar="D,D", help="percent")
+    for sub in (neuron, layer, network, conversion, nets, sparse):
         sub.add_argument("--threads", type=int, default=1)
         sub.add_argument("--device", default="cpu")
         sub.add_argument("--json", type=Path, metavar="FILE", help="write the record")
         sub.add_argument("--chart", type=Path, metavar="FILE", help="draw it: .svg, .png or .pdf (default: beside the record)")
-    for sub in (neuron, layer, network, conversion):
+    for sub in (neuron, layer, network, conversion, sparse):
         sub.add_argument("--rounds", type=int, default=9)
         sub.add_argument("--budget", type=float, default=60.0, help="seconds per contender and pass; a slower one joins fewer rounds")
         sub.add_argument("--malloc", choices=("tuned", "untuned", "both"), default="tuned", help="both: each in a process of its own")
@@ -78,6 +82,10 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 def _names(text: str) -> tuple[str, ...]:
     return tuple(text.split(","))
+
+
+def _layers(text: str) -> tuple[str, ...]:
+    return tuple(text.split(";"))
 
 
 def _run(chosen: argparse.Namespace, table: Table) -> None:
@@ -100,14 +108,15 @@ def _run(chosen: argparse.Namespace, table: Table) -> None:
 
 
 def _measure(chosen: argparse.Namespace) -> dict[str, Any]:
-    from spikeloom.bench import architectures, child, conversion, network, neuron
+    from spikeloom.bench import architectures, child, conversion, network, neuron, sparse
     from spikeloom.bench.race import Place
     from spikeloom.bench.timing import Plan
 
     place = Place(chosen.device, chosen.threads, _malloc(chosen.malloc), Plan(rounds=chosen.rounds, budget=chosen.budget))
-    module = {"neuron": neuron, "conversion": conversion, "architectures": architectures}.get(chosen.what, network)
+    own = {"neuron": neuron, "conversion": conversion, "architectures": architectures, "sparse": sparse}
+    module: Any = own.get(chosen.what, network)
     given = {f.name: getattr(chosen, f.name) for f in fields(module.Options) if hasattr(chosen, f.name)}
-    if module in (conversion, architectures):
+    if module in (conversion, architectures, sparse):
         return module.bench(module.Options(**given), place)
     if chosen.what == "neuron":
         record = neuron.bench(neuron.Options(**given), place)
@@ -151,10 +160,11 @@ def _word(name: str, value: Any) -> list[str]:
 
 
 def _show(record: dict[str, Any], table: Table) -> None:
-    from spikeloom.bench import architectures, conversion
+    from spikeloom.bench import architectures, conversion, sparse
 
-    if record["bench"] in ("conversion", "architectures"):
-        for shown in (conversion if record["bench"] == "conversion" else architectures).tables(record):
+    own: dict[str, Any] = {"conversion": conversion, "architectures": architectures, "sparse": sparse}
+    if record["bench"] in own:
+        for shown in own[record["bench"]].tables(record):
             table(*shown)
     else:
         _show_race(record, table)
