@@ -7,6 +7,7 @@ bits of channels that are not there are 0. A value is the sum of 2^p times plane
 
 from __future__ import annotations
 
+import ctypes
 import struct
 from dataclasses import dataclass
 from functools import cache
@@ -52,12 +53,12 @@ class Bits:
 
     def events(self) -> int:
         """Bits that are set, without those of the signs: what an event-driven operator has to add."""
-        words = self.words[: self.planes]
+        words = self.words
         if not words.is_contiguous() or (kernel := _function("count", words)) is None:
-            return int(_ones(words).sum())
-        found = torch.zeros((), dtype=torch.int64)
-        kernel(_four(words.numel(), _threads(words.numel()), words.data_ptr(), found.data_ptr()))
-        return found.item()
+            return int(_ones(words[: self.planes]).sum())
+        size, found = words.numel() // (self.planes + self.signed) * self.planes, ctypes.c_int64()
+        kernel(_four(size, _threads(size), words.data_ptr(), ctypes.addressof(found)))
+        return found.value
 
     def density(self) -> float:
         """Events per element; above 1 only for counts."""

@@ -86,11 +86,14 @@ def test_linear_flattens_maps():
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.int8])
-@pytest.mark.parametrize("density", [0.02, 0.2, 0.9])
-def test_every_way_gives_the_same(density, dtype):
-    x = spikes((3, 48, 9, 7), density)
-    weight = torch.randint(-128, 128, (80, 48, 3, 3)).to(dtype)  # sums of whole numbers are exact in float32 too
-    bits, expected = pack(x), F.conv2d(x.double(), weight.double(), padding=1)
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("inputs, density, parts", [(48, 0.02, 1), (48, 0.9, 3), (200, 0.02, 1), (200, 0.6, 9)])
+def test_every_way_gives_the_same(inputs, density, parts, signed, dtype):
+    x = spikes((3, inputs, 9, 7), density, 2, signed)
+    weight = torch.randint(-128, 128, (80, inputs, 3, 3)).to(dtype)  # sums of whole numbers are exact in float32 too
+    bits, expected = pack(x, 2, signed), F.conv2d(x.double(), weight.double(), padding=1)
+    case = dispatch.Case(3 * 63, (3, 3), inputs, 80, 1, x.numel(), dtype)
+    assert case.parts(bits.events()) == parts
     for way in ("list", "dense", None):
         assert torch.equal(events.conv2d(bits, weight, padding=1, way=way).double(), expected)
 
@@ -157,7 +160,7 @@ def test_explain():
 
 
 def test_dispatch_follows_the_density():
-    case = dispatch.Case(1024, 9, 128, 128, 1, 131072, torch.float32)
+    case = dispatch.Case(1024, (3, 3), 128, 128, 1, 131072, torch.float32)
     ways = [dispatch.choose(case, d * 131072 // 100).way for d in range(101)]
     assert ways.index("dense") >= 40 and set(ways[ways.index("dense") :]) == {"dense"}
 

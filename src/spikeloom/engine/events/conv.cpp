@@ -1,26 +1,37 @@
 // Convolution of bits, and a linear layer as one of 1 x 1 pixels: gather.h and lists.h come before this text.
 
-// to = bias + the current of pixel i
-template <class K, int V> static inline void current(typename K::Sum* to, const typename K::Sum* bias, const char* w, const Shape& s, const Lists& lists, I i) {
+enum : I { TILE = 64 };  // pixels whose sums stay in L1 while the parts of their lists are walked
+
+// sums [m, V * WIDTH] = bias + the currents of pixels i ... i + m
+template <class K, int V> static inline void currents(typename K::Sum* sums, const typename K::Sum* bias, const char* w, const Shape& s, const Lists& lists, I i, I m) {
   typedef typename K::Sum S;
   static const S none[K::BLOCK] = {};
-  const I sheets = s.sheets();
-  K::template gather<V>(to, sheets == 1 ? bias : none, w, lists.of(0, i), lists.count(0, i));
-  for (I q = 1; q < sheets; ++q) {
+  enum : I { PITCH = V * K::WIDTH };
+  for (I q = 0, part = 0; q < s.sheets(); ++q) {
     const S factor = (S)Sheet::of(s, nullptr, q).factor;
-    for (I j = 0; j < V * K::WIDTH; ++j) to[j] *= factor;
-    K::template gather<V>(to, to, w, lists.of(q, i), lists.count(q, i));
+    if (q) for (I j = 0; j < m * PITCH; ++j) sums[j] *= factor;
+    for (I k = 0; k < s.parts; ++k, ++part)
+      for (I j = 0; j < m; ++j) {
+        S* const to = sums + j * PITCH;
+        K::template gather<V>(to, part ? to : s.sheets() == 1 ? bias : none, w, lists.of(part, i + j), lists.count(part, i + j));
+      }
   }
-  if (sheets > 1) for (I j = 0; j < V * K::WIDTH; ++j) to[j] += bias[j];
+  if (s.sheets() > 1)
+    for (I j = 0; j < m; ++j) for (I c = 0; c < PITCH; ++c) sums[j * PITCH + c] += bias[c];
 }
 
 template <class K, int V> static void block(typename K::Sum* out, const typename K::Sum* bias, const char* w, const Shape& s, const Lists& lists, I width) {
   const I pitch = s.groups * s.out;
-  typename K::Sum part[K::BLOCK];
-  for (I i = 0; i < lists.pixels; ++i, out += pitch) {
-    const bool whole = width == V * K::WIDTH;
-    current<K, V>(whole ? out : part, bias, w, s, lists, i);
-    if (!whole) memcpy(out, part, width * sizeof(*out));
+  typename K::Sum sums[TILE * V * K::WIDTH] __attribute__((aligned(BYTES)));
+  const bool one = width == V * K::WIDTH && s.parts * s.sheets() == 1;
+  if (one) {
+    for (I i = 0; i < lists.pixels; ++i) K::template gather<V>(out + i * pitch, bias, w, lists.of(0, i), lists.count(0, i));
+    return;
+  }
+  for (I i = 0; i < lists.pixels; i += TILE) {
+    const I m = lesser(TILE, lists.pixels - i);
+    currents<K, V>(sums, bias, w, s, lists, i, m);
+    for (I j = 0; j < m; ++j) memcpy(out + (i + j) * pitch, sums + j * V * K::WIDTH, width * sizeof(*out));
   }
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 from typing import Any
 
@@ -34,7 +34,7 @@ def conv2d(
     """
     laid, call = _call(bits, weight, bias, stride, padding, dilation, groups)
     events = bits.events()
-    way = way or dispatch.choose(call.case, events).way
+    way = way or dispatch.way(call.case, events)
     kernel = _kernel(bits, laid, call, way)
     return _dense(bits, laid, call) if kernel is None else _run(kernel, bits, laid, call, events)
 
@@ -69,20 +69,28 @@ def explain(
 class _Call:
     """The geometry of one call; `fields` are those of Shape in lists.h from images to sign."""
 
-    def __init__(self, bits: Bits, weight: Tensor, groups: int, stride: Pair, padding: Pair, dilation: Pair) -> None:
-        self.images, channels, *size = bits.shape
-        self.cout, inputs, *self.kernel = (*weight.shape, 1, 1)[:4]
+    def __init__(self, bits: tuple[int, ...], weight: tuple[int, ...], kind: tuple[Any, ...], pairs: tuple[Any, ...], groups: int) -> None:
+        stride, padding, dilation = pairs
+        dtype, planes, signed = kind
+        self.images, *size, _ = bits
+        self.cout, inputs, *self.kernel = (*weight, 1, 1)[:4]
         # one tap has no neighbour to keep away from; oneDNN crashes on a dilation there
         dilation = tuple(d if k > 1 else 1 for d, k in zip(dilation, self.kernel, strict=True))
         self.options = stride, padding, dilation, groups
         spans = zip(size, padding, dilation, self.kernel, stride, strict=True)
         self.out = [(n + 2 * p - d * (k - 1) - 1) // s + 1 for n, p, d, k, s in spans]
+        if min(self.out) < 1:
+            allowed = f"at least as large as the kernel {self.kernel}, padded"
+            raise ShapeError(refusal("events.conv2d bits", [bits[0], inputs * groups, *size], allowed))
+        outputs = self.cout // groups
         self.fields = (
-            self.images, *size, channels, *self.out, groups, inputs, self.cout // groups, *self.kernel, *stride, *padding, *dilation,
-            bits.planes, bits.signed,
+            *bits[:3], inputs * groups, *self.out, groups, inputs, outputs, *self.kernel, *stride, *padding, *dilation, planes, signed,
         )  # fmt: skip
-        pixels, taps = self.images * self.out[0] * self.out[1], self.kernel[0] * self.kernel[1]
-        self.case = Case(pixels, taps, inputs, self.cout // groups, groups, bits.shape.numel(), weight.dtype)
+        pixels, elements = self.images * self.out[0] * self.out[1], self.images * size[0] * size[1] * inputs * groups
+        self.case = Case(pixels, tuple(self.kernel), inputs, outputs, groups, elements, dtype)
+
+
+_geometry = lru_cache(maxsize=1024)(_Call)
 
 
 def _call(
@@ -101,10 +109,7 @@ def _call(
         allowed = f"[Cout, {bits.channels} / groups, ...] for bits {list(bits.shape)} and {laid.groups} groups"
         raise ShapeError(refusal("events weight", list(given.shape), allowed))
     pairs = pair("events stride", stride, 1), pair("events padding", padding, 0), pair("events dilation", dilation, 1)
-    call = _Call(bits, given, laid.groups, *pairs)
-    if min(call.out) < 1:
-        raise ShapeError(refusal("events.conv2d bits", list(bits.shape), f"at least as large as the kernel {call.kernel}, padded"))
-    return laid, call
+    return laid, _geometry(tuple(bits.words.shape[1:]), tuple(given.shape), (given.dtype, bits.planes, bits.signed), pairs, laid.groups)
 
 
 def pair(name: str, value: int | Pair, least: int) -> Pair:
@@ -129,12 +134,12 @@ def _run(kernel: Any, bits: Bits, laid: Laid, call: _Call, events: int) -> Tenso
     out = torch.empty([call.images, *call.out, call.cout], dtype=laid.bias.dtype)
     if out.numel():
         words = bits.words.contiguous()
-        entries = 1 + int(call.case.entries(events))
-        rows = call.images * call.out[0]
-        threads = torch.get_num_threads() if entries * call.case.outputs >= ALONE else 1
-        piece = max(1, min(ENTRIES * rows * call.case.groups // entries, -(-rows // threads)))
+        case, rows = call.case, call.images * call.out[0]
+        entries = 1 + int(case.entries(events) * case.pixels)
+        threads = torch.get_num_threads() if entries * case.outputs * case.groups >= ALONE else 1
+        piece = max(1, min(ENTRIES * rows // entries, -(-rows // threads)))
         addresses = words.data_ptr(), laid.rows.data_ptr(), laid.bias.data_ptr(), out.data_ptr()
-        if kernel(_pack(threads, *call.fields, piece, laid.stride, *addresses)):
+        if kernel(_pack(threads, *call.fields, case.parts(events), piece, laid.stride, *addresses)):
             raise MemoryError(f"no memory for the events of {list(bits.shape)}")
     return out.movedim(-1, 1)
 
@@ -156,4 +161,4 @@ def _function(depthwise: bool, dtype: torch.dtype) -> Any:
     return compiled.function(text, "real" if dtype == REAL else "whole")
 
 
-_pack = struct.Struct("26q").pack
+_pack = struct.Struct("27q").pack

@@ -1,11 +1,12 @@
 """Which way a call goes: the time of lists of events against that of a dense convolution, both estimated from the density.
 
-The constants are nanoseconds of one core, fitted to `spikeloom bench sparse` on a Xeon (Sapphire Rapids, AVX-512, 2 MiB of L2); only their
-ratios decide. They were measured on 3 x 3 convolutions of 64 to 512 channels at 1 to 50 % density.
+The constants are nanoseconds of one core of a Xeon (Sapphire Rapids, AVX-512, 48 KiB of L1, 2 MiB of L2), fitted to timings of 3 x 3
+convolutions of 64 to 512 channels at 1 to 40 % density; only their ratios decide.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -15,12 +16,14 @@ from spikeloom.engine.events.weights import BLOCK, REAL, VECTOR
 
 Way = Literal["list", "depthwise", "dense"]
 
-LIST_PIXEL = 16.0  # to build the list of an output pixel, for each group
-LIST_EVENT = 0.35  # to put one event into it
-LIST_BLOCK = {torch.float32: 7.0, torch.int8: 12.0}  # to begin and end a block of outputs of a pixel
-LIST_VECTOR = {torch.float32: 0.27, torch.int8: 0.62}  # to add 64 bytes of weights
-DENSE_MAC = 0.0135  # oneDNN, float32; per multiplication and addition
-DENSE_PIXEL = 0.6  # to unpack or write one element
+LIST_PIXEL, LIST_ENTRY = 14.0, 0.17  # to build the list of an output pixel, and for each of its entries
+LIST_PART = 7.0  # to begin and end a part of a list, for each block of outputs: the end is not foreseen
+LIST_VECTOR = {torch.float32: 0.27, torch.int8: 0.56}  # to add 64 bytes of weights from L1
+LIST_FAR, NEAR = 0.08, 32 * 1024  # more for each doubling of the weights that a part walks through, beyond so many bytes
+DENSE_MAC = 0.0115  # oneDNN, float32
+DENSE_ELEMENT = 0.6  # to unpack
+# a list is cut into rows of taps, or taps, whose weights stay in L1, once these parts have so many entries
+ROW_ENTRIES, TAP_ENTRIES = {torch.float32: 36, torch.int8: 128}, {torch.float32: 32, torch.int8: 96}
 
 
 class Choice(NamedTuple):
@@ -33,10 +36,10 @@ class Choice(NamedTuple):
 
 @dataclass(frozen=True)
 class Case:
-    """One convolution. pixels: of all outputs; taps: of the kernel; inputs, outputs: channels of a group; elements: of the input."""
+    """One convolution. pixels: of all outputs; kernel; inputs, outputs: channels of a group; elements: of the input."""
 
     pixels: int
-    taps: int
+    kernel: tuple[int, int]
     inputs: int
     outputs: int
     groups: int
@@ -44,36 +47,64 @@ class Case:
     dtype: torch.dtype
 
     @property
+    def taps(self) -> int:
+        return self.kernel[0] * self.kernel[1]
+
+    @property
     def depthwise(self) -> bool:
         return self.inputs == self.outputs == 1
 
+    def density(self, events: int) -> float:
+        """Events per element."""
+        return events / max(1, self.elements)
+
     def entries(self, events: int) -> float:
-        """What the lists of all outputs hold together, about."""
-        return events / max(1, self.elements) * self.pixels * self.taps * self.inputs * self.groups
+        """Of the list of one pixel and group, about."""
+        return self.density(events) * self.taps * self.inputs
+
+    def parts(self, events: int) -> int:
+        """That the list of a pixel is cut into: 1, the rows of taps, or the taps."""
+        row, entries = self._slab(self.kernel[0]), self.entries(events)
+        if row > 2 * NEAR and entries >= TAP_ENTRIES[self.dtype] * self.taps:
+            return self.taps
+        return self.kernel[0] if self._slab(1) > NEAR and entries >= ROW_ENTRIES[self.dtype] * self.kernel[0] else 1
 
     def listed(self, events: int) -> float:
         """Nanoseconds of the lists."""
+        parts, entries = self.parts(events), self.entries(events)
         blocks, vectors = -(-self.outputs // BLOCK[self.dtype]), -(-self.outputs // VECTOR[self.dtype])
-        each = LIST_PIXEL + blocks * LIST_BLOCK[self.dtype]
-        return self.pixels * self.groups * each + self.entries(events) * (LIST_EVENT + vectors * LIST_VECTOR[self.dtype])
+        vector = LIST_VECTOR[self.dtype] + LIST_FAR * max(0.0, math.log2(self._slab(parts) / NEAR))
+        pixel = LIST_PIXEL * parts + entries * LIST_ENTRY + parts * blocks * LIST_PART + entries * vectors * vector
+        return self.pixels * self.groups * pixel
 
     def dense(self) -> float:
         """Nanoseconds of unpacking and a dense float32 convolution."""
-        macs = self.pixels * self.taps * self.inputs * self.outputs * self.groups
-        return macs * DENSE_MAC + DENSE_PIXEL * self.elements
+        return self.pixels * self.taps * self.inputs * self.outputs * self.groups * DENSE_MAC + self.elements * DENSE_ELEMENT
+
+    def _slab(self, parts: int) -> float:
+        """Bytes of weights that one part of the lists of a block walks through."""
+        return self.taps * self.inputs * 128 / parts
+
+
+def way(case: Case, events: int) -> Way:
+    """The quickest. events: bits that are set."""
+    if case.depthwise:
+        return "depthwise"
+    return "list" if case.dtype != REAL or case.listed(events) <= case.dense() else "dense"
 
 
 def choose(case: Case, events: int) -> Choice:
-    """The quicker way. events: bits that are set."""
-    density = events / max(1, case.elements)
-    if case.depthwise:
-        return Choice("depthwise", density, "depthwise: spikes mask the weights of 64 channels at a time, at any density")
-    if case.dtype != REAL:
-        return Choice("list", density, "8-bit weights: torch has no dense convolution with exact sums")
-    ours, dense = case.listed(events), case.dense()
-    if ours <= dense:
-        return Choice("list", density, f"{density:.1%} of the inputs are events: about {dense / max(ours, 1):.1f} times faster than dense")
-    if case.listed(0) > dense:
-        few = f"{case.inputs} input and {case.outputs} output channels per group"
-        return Choice("dense", density, f"{few} are too few to gain from lists")
-    return Choice("dense", density, f"{density:.1%} of the inputs are events: lists would take about {ours / dense:.1f} times as long")
+    """The quickest way, and why."""
+    found, density = way(case, events), case.density(events)
+    ratio = case.dense() / max(1.0, case.listed(events))
+    if found == "depthwise":
+        why = "depthwise: spikes mask the weights of 64 channels at a time, at any density"
+    elif case.dtype != REAL:
+        why = "8-bit weights: torch has no dense convolution with exact sums"
+    elif found == "list":
+        why = f"{density:.1%} of the inputs are events: about {ratio:.1f} times faster than dense"
+    elif case.listed(0) > case.dense():
+        why = f"{case.inputs} input and {case.outputs} output channels per group are too few to gain from lists"
+    else:
+        why = f"{density:.1%} of the inputs are events: lists would take about {1 / ratio:.1f} times as long"
+    return Choice(found, density, why)

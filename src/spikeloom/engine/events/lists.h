@@ -6,9 +6,10 @@ typedef uint64_t Word;
 typedef U Entries __attribute__((vector_size(64), may_alias, aligned(4)));
 enum : I { SLACK = 64 };  // entries that may be written, or looked ahead to, behind a list
 
-// weights [groups, blocks, kh * kw * in + 1, stride], the last row zero. in, out: channels of a group; stride: outputs of a row
+// weights [groups, blocks, kh * kw * in + 1, stride], the last row zero. in, out: channels of a group; piece: output rows that one thread
+// works on at a time; parts: that a pixel's list is cut into, 1, kh (by rows of taps) or kh * kw (by taps); stride: outputs of a row of weights
 struct Shape {
-  I threads, images, height, width, channels, outHeight, outWidth, groups, in, out, kh, kw, sh, sw, ph, pw, dh, dw, planes, sign, piece, stride;
+  I threads, images, height, width, channels, outHeight, outWidth, groups, in, out, kh, kw, sh, sw, ph, pw, dh, dw, planes, sign, parts, piece, stride;
   I words() const { return (channels + 63) / 64; }
   I sheets() const { return planes << sign; }
 };
@@ -27,14 +28,30 @@ struct Sheet {
   Word at(I i) const { return !sign ? words[i] : negative ? words[i] & sign[i] : words[i] & ~sign[i]; }
 };
 
-// base + unit * c for every bit c of the word, ascending; returns the end
+// base + unit * c for every bit c of the word, ascending; returns the end. unit: a power of two
 static inline U* listed(U* to, Word word, U base, U unit) {
-#ifdef __AVX512F__
-  const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15), more = _mm512_set1_epi32((int)(16 * unit));
-  __m512i value = _mm512_add_epi32(_mm512_mullo_epi32(lane, _mm512_set1_epi32((int)unit)), _mm512_set1_epi32((int)base));
-  for (int k = 0; k < 4; ++k, value = _mm512_add_epi32(value, more)) {
-    const __mmask16 here = (__mmask16)(word >> (16 * k));
-    _mm512_storeu_si512(to, _mm512_maskz_compress_epi32(here, value));
+#if defined(__AVX512VBMI2__) || defined(__AVX512F__)
+  const __m128i shift = _mm_cvtsi32_si128(__builtin_ctz(unit));
+  const __m512i from = _mm512_set1_epi32((int)base);
+#endif
+#if defined(__AVX512VBMI2__)
+  static const struct Lanes { uint8_t of[64]; Lanes() { for (int j = 0; j < 64; ++j) of[j] = (uint8_t)j; } } lanes;
+  uint8_t found[64];
+  const __m512i packed = _mm512_maskz_compress_epi8(word, _mm512_loadu_si512(lanes.of));
+  const int n = __builtin_popcountll(word);
+  _mm512_storeu_si512(to, _mm512_add_epi32(_mm512_sll_epi32(_mm512_cvtepu8_epi32(_mm512_castsi512_si128(packed)), shift), from));
+  if (n > 16) {
+    _mm512_storeu_si512(found, packed);
+    for (int i = 16; i < n; i += 16)
+      _mm512_storeu_si512(to + i, _mm512_add_epi32(_mm512_sll_epi32(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i*)(found + i))), shift), from));
+  }
+  to += n;
+#elif defined(__AVX512F__)
+  const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+  for (int k = 0; k < 64; k += 16) {
+    const __mmask16 here = (__mmask16)(word >> k);
+    const __m512i value = _mm512_sll_epi32(_mm512_add_epi32(lane, _mm512_set1_epi32(k)), shift);
+    _mm512_storeu_si512(to, _mm512_maskz_compress_epi32(here, _mm512_add_epi32(value, from)));
     to += __builtin_popcount(here);
   }
 #else
@@ -72,9 +89,9 @@ struct Lists {
   Array<I> bounds, index;
   I pixels = 0;
 
-  // the events of pixel i in sheet q
-  const U* of(I q, I i) const { return list.data + bounds.data[q * pixels + i]; }
-  I count(I q, I i) const { return bounds.data[q * pixels + i + 1] - bounds.data[q * pixels + i]; }
+  // the events of pixel i in part k: parts of the first sheet, then those of the next
+  const U* of(I k, I i) const { return list.data + bounds.data[k * pixels + i]; }
+  I count(I k, I i) const { return bounds.data[k * pixels + i + 1] - bounds.data[k * pixels + i]; }
 
   // unit: bytes of a row of weights. False: no memory
   bool make(const Shape& s, const Word* words, I group, I r0, I r1, U unit) {
@@ -92,8 +109,8 @@ struct Lists {
     }
     const I rows = index.data[n1 - n0], most = events(s, words, n0, n1, low);
     const I over = (s.dh > 1 ? s.kh : (s.kh - 1) / s.sh + 1) * (s.dw > 1 ? s.kw : (s.kw - 1) / s.sw + 1);  // outputs of an input, at most
-    if (!begin.fit(rows * width + 1) || !row.fit(most + SLACK) || !bounds.fit(pixels * s.sheets() + 1)) return false;
-    if (!list.fit((most * over + (FILL - 1) * pixels) * s.sheets() + SLACK)) return false;
+    if (!begin.fit(rows * width + 1) || !row.fit(most + SLACK) || !bounds.fit(pixels * s.parts * s.sheets() + 1)) return false;
+    if (!list.fit((most * over + (FILL - 1) * pixels * s.parts) * s.sheets() + SLACK)) return false;
     U* to = list.data;
     bounds.data[0] = 0;
     for (I q = 0; q < s.sheets(); ++q) {
@@ -102,9 +119,14 @@ struct Lists {
       for (I n = n0; n < n1; ++n)
         for (I j = index.data[n - n0]; j < index.data[n - n0 + 1]; ++j)
           end = by_pixel(end, begin.data + j * width, s, sheet, n * s.height + low[n - n0] + j - index.data[n - n0], group, unit);
-      for (I r = r0; r < r1; ++r) to = by_output(to, s, bounds.data + q * pixels + (r - r0) * s.outWidth + 1, r, low[r / s.outHeight - n0], index.data[r / s.outHeight - n0], unit);
+      for (I k = 0; k < s.parts; ++k) {
+        I* bound = bounds.data + (q * s.parts + k) * pixels + 1;
+        for (I r = r0; r < r1; ++r, bound += s.outWidth) {
+          const I n = r / s.outHeight - n0;
+          to = by_output(to, s, bound, r, k, low[n], index.data[n], unit);
+        }
+      }
     }
-    memset(to, 0, SLACK * sizeof(U));
     return true;
   }
 
@@ -143,17 +165,20 @@ struct Lists {
     return to;
   }
 
-  // an output row: entry unit * ((ky * kw + kx) * in + c)
-  U* by_output(U* to, const Shape& s, I* bound, I r, I low, I index, U unit) const {
+  // a part of an output row: entry unit * ((ky * kw + kx) * in + c)
+  U* by_output(U* to, const Shape& s, I* bound, I r, I part, I low, I index, U unit) const {
     const I y0 = r % s.outHeight * s.sh - s.ph, step = s.in * unit, pitch = s.width + 1;
-    const I runs = s.dw == 1 ? 1 : s.kw, span = s.dw == 1 ? s.kw : 1;  // neighbours in a row are one run
-    const I first = y0 < 0 ? (-y0 + s.dh - 1) / s.dh : 0, last = lesser(s.kh, (s.height - y0 + s.dh - 1) / s.dh);
+    const bool taps = s.parts == s.kh * s.kw, rows = s.parts == s.kh || taps;
+    const I kx = taps ? part % s.kw : 0, ky0 = rows ? (taps ? part / s.kw : part) : 0;
+    const I runs = taps || s.dw == 1 ? 1 : s.kw, span = taps || s.dw > 1 ? 1 : s.kw;  // neighbours in a row are one run
+    const I first = greater(ky0, y0 < 0 ? (-y0 + s.dh - 1) / s.dh : 0);
+    const I last = lesser(rows ? ky0 + 1 : s.kh, (s.height - y0 + s.dh - 1) / s.dh);
     const U* const top = begin.data + (index + y0 + first * s.dh - low) * pitch;
     const Entries zero = Entries{} + (U)(s.kh * s.kw * step);
     for (I ox = 0; ox < s.outWidth; ++ox) {
       const U* at = top;
       for (I ky = first; ky < last; ++ky, at += s.dh * pitch)
-        for (I k = 0, x = ox * s.sw - s.pw; k < runs; ++k, x += s.dw) {
+        for (I k = kx, x = ox * s.sw - s.pw + kx * s.dw; k < kx + runs; ++k, x += s.dw) {
           const U a = at[greater(0, lesser(s.width, x))], b = at[greater(0, lesser(s.width, x + span))];
           to = appended(to, row.data + a, b - a, (U)((ky * s.kw + k - x) * step));
         }
