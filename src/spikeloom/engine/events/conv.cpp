@@ -22,7 +22,7 @@ template <class K, int V> static inline void currents(typename K::Sum* sums, con
 
 template <class K, int V> static void block(typename K::Sum* out, const typename K::Sum* bias, const char* w, const Shape& s, const Lists& lists, I width) {
   const I pitch = s.groups * s.out;
-  typename K::Sum sums[TILE * V * K::WIDTH] __attribute__((aligned(BYTES)));
+  typename K::Sum sums[TILE * V * K::WIDTH] __attribute__((aligned(UNIT)));
   const bool one = width == V * K::WIDTH && s.parts * s.sheets() == 1;
   if (one) {
     for (I i = 0; i < lists.pixels; ++i) K::template gather<V>(out + i * pitch, bias, w, lists.of(0, i), lists.count(0, i));

@@ -7,7 +7,9 @@ convolutions of 64 to 512 channels at 1 to 40 % density; only their ratios decid
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, NamedTuple
 
 import torch
@@ -62,12 +64,24 @@ class Case:
         """Of the list of one pixel and group, about."""
         return self.density(events) * self.taps * self.inputs
 
+    @cached_property
+    def most(self) -> int:
+        """The most events at which lists are no slower than a dense convolution; -1: there are none."""
+        limit = range(2 * self.elements)
+        return bisect_right(limit, self.dense(), key=self.listed) - 1
+
+    @cached_property
+    def cuts(self) -> tuple[int, int]:
+        """From how many events on a pixel's list is cut into rows of taps, and into taps."""
+        row, tap = ROW_ENTRIES[self.dtype] * self.elements, TAP_ENTRIES[self.dtype] * self.elements
+        never = 1 << 62
+        rows = -(-row // (self.kernel[1] * self.inputs)) if self._slab(1) > NEAR else never
+        return rows, -(-tap // self.inputs) if self._slab(self.kernel[0]) > 2 * NEAR else never
+
     def parts(self, events: int) -> int:
         """That the list of a pixel is cut into: 1, the rows of taps, or the taps."""
-        row, entries = self._slab(self.kernel[0]), self.entries(events)
-        if row > 2 * NEAR and entries >= TAP_ENTRIES[self.dtype] * self.taps:
-            return self.taps
-        return self.kernel[0] if self._slab(1) > NEAR and entries >= ROW_ENTRIES[self.dtype] * self.kernel[0] else 1
+        rows, taps = self.cuts
+        return self.taps if events >= taps else self.kernel[0] if events >= rows else 1
 
     def listed(self, events: int) -> float:
         """Nanoseconds of the lists."""
@@ -90,7 +104,7 @@ def way(case: Case, events: int) -> Way:
     """The quickest. events: bits that are set."""
     if case.depthwise:
         return "depthwise"
-    return "list" if case.dtype != REAL or case.listed(events) <= case.dense() else "dense"
+    return "list" if case.dtype != REAL or events <= case.most else "dense"
 
 
 def choose(case: Case, events: int) -> Choice:
@@ -103,7 +117,7 @@ def choose(case: Case, events: int) -> Choice:
         why = "8-bit weights: torch has no dense convolution with exact sums"
     elif found == "list":
         why = f"{density:.1%} of the inputs are events: about {ratio:.1f} times faster than dense"
-    elif case.listed(0) > case.dense():
+    elif case.most < 0:
         why = f"{case.inputs} input and {case.outputs} output channels per group are too few to gain from lists"
     else:
         why = f"{density:.1%} of the inputs are events: lists would take about {1 / ratio:.1f} times as long"
