@@ -62,7 +62,7 @@ def add(commands: Any, table: Table) -> None:
     nets.add_argument("--seed", type=int, default=0)
     nets.set_defaults(rounds=1, budget=0.0, malloc="tuned")
     sparse = kind("sparse", "Event-driven convolutions against torch's dense ones, over the density of spikes.")
-    sparse.add_argument("--layers", type=_layers, default=(), metavar="NAME;NAME", help="such as 64x32x32; () for all of VGG's and ResNet's")
+    sparse.add_argument("--layers", type=_layers, default=(), metavar="NAME;NAME", help="such as 64x32x32; () for all")
     sparse.add_argument("--batches", type=_numbers, default=(1, 16), metavar="B,B")
     sparse.add_argument("--densities", type=_numbers, default=(1, 2, 5, 10, 20, 30, 40, 50), metavar="D,D", help="percent")
     for sub in (neuron, layer, network, conversion, nets, sparse):

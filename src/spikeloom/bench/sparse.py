@@ -70,11 +70,11 @@ def _cell(layer: str, batch: int, percent: int, place: Place, field: Field, told
         times = interleaved(runs, place.plan, told=step)
     best = min(DENSE, key=lambda form: times[form].median)
     for dtype in OURS:
+        ours, packing = times[dtype], times[dtype + ", packing"]
         yield {
             "layer": layer, "batch": batch, "density": percent / 100, "dtype": dtype, "threads": place.threads, "way": facts[dtype].way,
-            "median_ms": times[dtype].median * 1e3, "dense_ms": times[best].median * 1e3, "dense_form": best,
-            "speedup_vs_dense": 1 / times[dtype].over(times[best]), "speedup_with_packing": 1 / times[dtype + ", packing"].over(times[best]),
-            "rounds": len(times[dtype].times),
+            "median_ms": ours.median * 1e3, "dense_ms": times[best].median * 1e3, "dense_form": best, "rounds": len(ours.times),
+            "speedup_vs_dense": 1 / ours.over(times[best]), "speedup_with_packing": 1 / packing.over(times[best]),
         }  # fmt: skip
 
 

@@ -1,25 +1,5 @@
 // Convolution of bits, and a linear layer as one of 1 x 1 pixels: gather.h and lists.h come before this text.
 
-enum : I { TILE = 64 };  // pixels whose sums stay in L1 while the parts of their lists are walked
-
-// sums [m, V * WIDTH] = bias + the currents of pixels i ... i + m
-template <class K, int V> static inline void currents(typename K::Sum* sums, const typename K::Sum* bias, const char* w, const Shape& s, const Lists& lists, I i, I m) {
-  typedef typename K::Sum S;
-  static const S none[K::BLOCK] = {};
-  enum : I { PITCH = V * K::WIDTH };
-  for (I q = 0, part = 0; q < s.sheets(); ++q) {
-    const S factor = (S)Sheet::of(s, nullptr, q).factor;
-    if (q) for (I j = 0; j < m * PITCH; ++j) sums[j] *= factor;
-    for (I k = 0; k < s.parts; ++k, ++part)
-      for (I j = 0; j < m; ++j) {
-        S* const to = sums + j * PITCH;
-        K::template gather<V>(to, part ? to : s.sheets() == 1 ? bias : none, w, lists.of(part, i + j), lists.count(part, i + j));
-      }
-  }
-  if (s.sheets() > 1)
-    for (I j = 0; j < m; ++j) for (I c = 0; c < PITCH; ++c) sums[j * PITCH + c] += bias[c];
-}
-
 template <class K, int V> static void block(typename K::Sum* out, const typename K::Sum* bias, const char* w, const Shape& s, const Lists& lists, I width) {
   const I pitch = s.groups * s.out;
   typename K::Sum sums[TILE * V * K::WIDTH] __attribute__((aligned(UNIT)));
