@@ -23,10 +23,22 @@ static inline uint8_t code(float v, int top, int sign, int& bad) {
   return (uint8_t)c;
 }
 
-// bit p of 64 codes
-static inline Word plane(const uint8_t* codes, int p) {
+// the codes of `count` neighbours
+template <class X> static inline void encode(uint8_t* codes, const X* from, I count, int top, int sign, int& bad) {
+  I j = 0;
+  int wrong = 0;
+  for (; j + 64 <= count; j += 64)
+    for (int i = 0; i < 64; ++i) codes[j + i] = code(get(from[j + i]), top, sign, wrong);
+  for (; j + 16 <= count; j += 16)
+    for (int i = 0; i < 16; ++i) codes[j + i] = code(get(from[j + i]), top, sign, wrong);
+  for (; j < count; ++j) codes[j] = code(get(from[j]), top, sign, wrong);
+  bad |= wrong;
+}
+
+// bit p of the first `count` of 64 codes
+static inline Word plane(const uint8_t* codes, int p, I count) {
   Word word = 0;
-  for (int j = 0; j < 8; ++j) {
+  for (int j = 0; 8 * j < count; ++j) {
     Word eight;
     memcpy(&eight, codes + 8 * j, 8);
     word |= ((eight >> p & 0x0101010101010101u) * 0x0102040810204080u >> 56) << (8 * j);
@@ -44,22 +56,23 @@ template <class X> static int row(Word* to, I size, const X* x, const Pack& s) {
     if (step == 1) {
       for (I i = 0; i < s.width; ++i) {
         const X* const from = x + i * s.stride[3] + 64 * k;
-        uint8_t codes[64] = {}, negative[64] = {};
-        for (I j = 0; j < count; ++j) codes[j] = code(get(from[j]), top, sign, bad);
-        for (I p = 0; p < s.planes; ++p) to[p * size + i * words + k] = plane(codes, (int)p);
+        uint8_t codes[64] = {};
+        encode(codes, from, count, top, sign, bad);
+        for (I p = 0; p < s.planes; ++p) to[p * size + i * words + k] = plane(codes, (int)p, count);
         if (!sign) continue;
-        for (I j = 0; j < count; ++j) negative[j] = get(from[j]) < 0;
-        to[s.planes * size + i * words + k] = plane(negative, 0);
+        for (I j = 0; j < count; ++j) codes[j] = get(from[j]) < 0;
+        to[s.planes * size + i * words + k] = plane(codes, 0, count);
       }
       continue;
     }
     for (I i = 0; i < s.width; i += 64) {
       const I m = s.width - i < 64 ? s.width - i : 64;
-      Word found[9][64] = {};
+      Word found[8][64];
+      for (I p = 0; p < s.planes + sign; ++p) memset(found[p], 0, m * sizeof(Word));
       for (I c = 0; c < count; ++c) {
         const X* const from = x + (64 * k + c) * step + i * s.stride[3];
         uint8_t codes[64];
-        for (I j = 0; j < m; ++j) codes[j] = code(get(from[j]), top, sign, bad);
+        encode(codes, from, m, top, sign, bad);
         for (I p = 0; p < s.planes; ++p)
           for (I j = 0; j < m; ++j) found[p][j] |= (Word)(codes[j] >> p & 1) << c;
         if (sign)
@@ -81,8 +94,24 @@ template <class X> static int packed(const Pack& s, const X* x, Word* to) {
   return bad;
 }
 
+// the eight values of a byte
+template <class X> struct Eights {
+  X of[256][8];
+  Eights() { for (int b = 0; b < 256; ++b) for (int j = 0; j < 8; ++j) put(of[b][j], (float)(b >> j & 1)); }
+};
+
+// m channels of one word, with more planes or signs than one bit can say
+template <class X> static void valued(const Pack& s, const Word* at, I size, X* out, I m) {
+  for (I j = 0; j < m; ++j) {
+    int value = 0;
+    for (I p = 0; p < s.planes; ++p) value += (int)(at[p * size] >> j & 1) << p;
+    put(out[j], (float)(s.sign && at[s.planes * size] >> j & 1 ? -value : value));
+  }
+}
+
 // to [pixels, channels]
 template <class X> static int unpacked(const Pack& s, const Word* words, X* to) {
+  static const Eights<X> eights;
   const I pixels = s.images * s.height * s.width, count = (s.channels + 63) / 64, size = pixels * count;
 #pragma omp parallel for num_threads((int)s.threads) schedule(static)
   for (I i = 0; i < pixels; ++i)
@@ -90,16 +119,13 @@ template <class X> static int unpacked(const Pack& s, const Word* words, X* to) 
       const I m = s.channels - 64 * k < 64 ? s.channels - 64 * k : 64;
       const Word* const at = words + i * count + k;
       X* const out = to + i * s.channels + 64 * k;
-      int value[64] = {};
-      for (I p = 0; p < s.planes; ++p) {
-        const Word w = at[p * size];
-        for (int j = 0; j < 64; ++j) value[j] += (int)(w >> j & 1) << p;
+      if (s.planes > 1 || s.sign) {
+        valued(s, at, size, out, m);
+        continue;
       }
-      if (s.sign) {
-        const Word w = at[s.planes * size];
-        for (int j = 0; j < 64; ++j) value[j] = w >> j & 1 ? -value[j] : value[j];
-      }
-      for (I j = 0; j < m; ++j) put(out[j], (float)value[j]);
+      I j = 0;
+      for (; j + 8 <= m; j += 8) memcpy(out + j, eights.of[*at >> j & 255], 8 * sizeof(X));
+      if (j < m) memcpy(out + j, eights.of[*at >> j & 255], (m - j) * sizeof(X));
     }
   return 0;
 }

@@ -107,6 +107,8 @@ def _pack_compiled(kernel: Any, x: Tensor, planes: int, signed: bool) -> tuple[T
         x = x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x.contiguous()
     words = torch.empty([planes + signed, x.shape[0], *x.shape[2:], -(-x.shape[1] // WORD)], dtype=torch.int64)
     stride = (*x.stride(), 1, 1)[:4]
+    if x.dim() == 4 and stride[1] != 1 and stride[2] == shape[3] * stride[3]:  # rows follow each other: one long row
+        shape = (*shape[:2], 1, shape[2] * shape[3])
     bad = kernel(_fourteen(_threads(words.numel()), *shape, planes, signed, *stride, _KIND[x.dtype], x.data_ptr(), words.data_ptr()))
     return words, not bad
 

@@ -20,6 +20,7 @@ from spikeloom.engine.events.weights import REAL, Laid, lay
 
 Pair = tuple[int, int]
 ENTRIES = 1 << 15  # of the lists of one piece of the output: they stay in L2 beside the weights
+LARGE = 1 << 20  # weights from which on oneDNN is quicker without channels_last
 ALONE = 1 << 21  # additions below which one thread does it all
 
 
@@ -149,7 +150,9 @@ def _dense(bits: Bits, laid: Laid, call: _Call) -> Tensor:
     x = unpack(bits)
     kernel = weight if weight.dim() == 4 else weight[:, :, None, None]
     if weight.dtype == REAL:
-        return F.conv2d(x, kernel, bias, *call.options)
+        if kernel.numel() > LARGE:
+            x, kernel = x.contiguous(), kernel.contiguous()
+        return F.conv2d(x, kernel, bias, *call.options).contiguous(memory_format=torch.channels_last)
     out = F.conv2d(x.double(), kernel.double(), None, *call.options).to(torch.int32)  # float64 holds every sum
     return out if bias is None else out + bias.view(-1, 1, 1)
 
