@@ -19,7 +19,7 @@ from spikeloom.engine.events.dispatch import Case, Choice, Way
 from spikeloom.engine.events.weights import REAL, Laid, lay
 
 Pair = tuple[int, int]
-ENTRIES = 1 << 15  # of the lists of one piece of the output: they stay in L2 beside the weights
+ENTRIES = 1 << 17  # of the lists of one piece of the output: half a MiB of L2, so that many pixels share a reading of the weights
 LARGE = 1 << 20  # weights from which on oneDNN is quicker without channels_last
 ALONE = 1 << 21  # additions below which one thread does it all
 

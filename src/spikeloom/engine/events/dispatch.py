@@ -18,12 +18,12 @@ from spikeloom.engine.events.weights import BLOCK, REAL, VECTOR
 
 Way = Literal["list", "depthwise", "dense"]
 
-LIST_PIXEL, LIST_ENTRY = 14.0, 0.17  # to build the list of an output pixel, and for each of its entries
+LIST_PIXEL, LIST_ENTRY = 18.0, 0.17  # to build the list of an output pixel, and for each of its entries
 LIST_PART = 7.0  # to begin and end a part of a list, for each block of outputs: the end is not foreseen
 LIST_VECTOR = {torch.float32: 0.27, torch.int8: 0.56}  # to add 64 bytes of weights from L1
 LIST_FAR, NEAR = 0.08, 32 * 1024  # more for each doubling of the weights that a part walks through, beyond so many bytes
-DENSE_MAC = 0.0115  # oneDNN, float32
-DENSE_ELEMENT = 0.6  # to unpack
+DENSE_MAC = 0.0118  # oneDNN, float32
+DENSE_ELEMENT = 0.25  # to unpack
 # a list is cut into rows of taps, or taps, whose weights stay in L1, once these parts have so many entries
 ROW_ENTRIES, TAP_ENTRIES = {torch.float32: 36, torch.int8: 128}, {torch.float32: 32, torch.int8: 96}
 
@@ -88,7 +88,7 @@ class Case:
         parts, entries = self.parts(events), self.entries(events)
         blocks, vectors = -(-self.outputs // BLOCK[self.dtype]), -(-self.outputs // VECTOR[self.dtype])
         vector = LIST_VECTOR[self.dtype] + LIST_FAR * max(0.0, math.log2(self._slab(parts) / NEAR))
-        pixel = LIST_PIXEL * parts + entries * LIST_ENTRY + parts * blocks * LIST_PART + entries * vectors * vector
+        pixel = LIST_PIXEL + entries * LIST_ENTRY + parts * blocks * LIST_PART + entries * vectors * vector
         return self.pixels * self.groups * pixel
 
     def dense(self) -> float:
