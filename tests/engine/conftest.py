@@ -22,12 +22,12 @@ def private_cache(cache_folder, monkeypatch):
 
 @pytest.fixture(autouse=True)
 def poison(monkeypatch):
-    """What a kernel should write and does not is NaN, or 165 where it is a byte."""
+    """What a kernel should write and does not is NaN, or 101 where it is a whole number."""
 
     def spoil(original):
         def made(*args, **options):
             new = original(*args, **options)
-            return new.fill_(float("nan") if new.is_floating_point() else 165)
+            return new.fill_(float("nan") if new.is_floating_point() else 101)
 
         return made
 

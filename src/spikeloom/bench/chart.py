@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from spikeloom.bench import curves
+from spikeloom.bench import curves, densities
 from spikeloom.bench.race import short
 from spikeloom.bench.shares import PARTS
 from spikeloom.core.errors import ParameterError, refusal
@@ -36,7 +36,7 @@ def write(record: dict[str, Any], path: Path) -> Path:
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
     with matplotlib.style.context(["default", {**STYLE, "figure.facecolor": LIGHT["page"], "savefig.facecolor": LIGHT["page"]}]):
         figure = Figure(layout="constrained")
-        curves.draw(figure, record) if record["bench"] == "architectures" else _bar_charts(figure, record)
+        {"architectures": curves.draw, "sparse": densities.draw}.get(record["bench"], _bar_charts)(figure, record)
         figure.suptitle(title(record), x=0.01, ha="left", fontsize=11.5, color=LIGHT["muted"])
         figure.savefig(temporary, dpi=150)
     os.replace(temporary, path)
@@ -63,6 +63,8 @@ def title(record: dict[str, Any]) -> str:
         return f"Converted layer by layer: distance from the ANN, IF with soft reset, up to T = {o['steps']}"
     if record["bench"] == "stdp":
         return f"Diehl and Cook's network, {o['neurons']} neurons; {record['threads']} thread(s)"
+    if record["bench"] == "sparse":
+        return f"Event-driven convolutions against torch's best dense float32, {record['threads']} thread(s)"
     if record["bench"] == "conversion":
         return f"ann_{o['net']} converted, T = {o['steps']}; {record['threads']} thread(s), malloc {record['malloc']}"
     if record["bench"] == "timing":

@@ -16,7 +16,7 @@ from spikeloom.core.errors import ParameterError, SpikeloomError, refusal
 
 Table = Callable[[str, list[str], list[list[object]]], None]
 # benchmarks with a file of their own
-OWN = {"conversion": "conversion", "architectures": "architectures", "timing": "relpsp", "stdp": "stdp"}
+OWN = {"conversion": "conversion", "architectures": "architectures", "timing": "relpsp", "stdp": "stdp", "sparse": "sparse"}
 
 
 def add(commands: Any, table: Table) -> None:
@@ -72,12 +72,16 @@ def add(commands: Any, table: Table) -> None:
     times.add_argument("--shapes", type=_names, default=("784-800", "800-10", "1x28x28-16x5", "16x12x12-32x5"), metavar="IN-OUT,...")
     times.add_argument("--batch", type=int, default=128, metavar="B", help="images")
     times.add_argument("--active", type=float, default=1.0, metavar="SHARE", help="of the inputs that spike")
-    for sub in (neuron, layer, network, conversion, stdp, nets, times):
+    sparse = kind("sparse", "Event-driven convolutions against torch's dense ones, over the density of spikes.")
+    sparse.add_argument("--layers", type=_layers, default=(), metavar="NAME;NAME", help="such as 64x32x32; () for all")
+    sparse.add_argument("--batches", type=_numbers, default=(1, 16), metavar="B,B")
+    sparse.add_argument("--densities", type=_numbers, default=(1, 2, 5, 10, 20, 30, 40, 50), metavar="D,D", help="percent")
+    for sub in (neuron, layer, network, conversion, stdp, nets, times, sparse):
         sub.add_argument("--threads", type=int, default=1)
         sub.add_argument("--device", default="cpu")
         sub.add_argument("--json", type=Path, metavar="FILE", help="write the record")
         sub.add_argument("--chart", type=Path, metavar="FILE", help="draw it: .svg, .png or .pdf (default: beside the record)")
-    for sub in (neuron, layer, network, conversion, stdp, times):
+    for sub in (neuron, layer, network, conversion, stdp, times, sparse):
         sub.add_argument("--rounds", type=int, default=9)
         sub.add_argument("--budget", type=float, default=60.0, help="seconds per contender and pass; a slower one joins fewer rounds")
         sub.add_argument("--malloc", choices=("tuned", "untuned", "both"), default="tuned", help="both: each in a process of its own")
@@ -89,6 +93,10 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 def _names(text: str) -> tuple[str, ...]:
     return tuple(text.split(","))
+
+
+def _layers(text: str) -> tuple[str, ...]:
+    return tuple(text.split(";"))
 
 
 def _run(chosen: argparse.Namespace, table: Table) -> None:

@@ -1,0 +1,8 @@
+"""Event-driven operators on `Bits`: no work for what is silent. `lay` prepares a weight once; `explain` says which way a call takes."""
+
+from spikeloom.engine.events.conv import conv2d, explain, linear
+from spikeloom.engine.events.dispatch import Choice
+from spikeloom.engine.events.pool import max_pool2d, sum_pool2d
+from spikeloom.engine.events.weights import Laid, lay
+
+__all__ = ["Choice", "Laid", "conv2d", "explain", "lay", "linear", "max_pool2d", "sum_pool2d"]

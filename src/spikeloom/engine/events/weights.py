@@ -1,0 +1,76 @@
+"""Weights as the event-driven kernels read them: for each block of outputs a row per input, contiguous, and a row of zeros."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from spikeloom.core.errors import ShapeError, refusal
+
+REAL, WHOLE = torch.float32, torch.int8
+BLOCK = {REAL: 32, WHOLE: 128}  # outputs of a block, as in gather.h
+VECTOR = {REAL: 16, WHOLE: 64}  # outputs of a vector of 64 bytes
+
+
+@dataclass(frozen=True, eq=False)
+class Laid:
+    """A weight `[Cout, Cin / groups, kh, kw]` and its bias, laid out once for many calls.
+
+    rows: `[groups, blocks, kh * kw * Cin / groups + 1, stride]`, float32, or uint8: the int8 weight plus 128, outputs j and 32 + j of 64
+    side by side. bias: `[groups, blocks * stride]`, float32 or int32. Depthwise: rows `[kh * kw, C]` in float32 or int32 and bias `[C]`,
+    C filled up to a multiple of 64. dense: weight and bias as they were given.
+    """
+
+    rows: Tensor
+    bias: Tensor
+    dense: tuple[Tensor, Tensor | None]
+    groups: int
+
+    @property
+    def stride(self) -> int:
+        """Outputs of a row."""
+        return self.rows.shape[-1]
+
+
+def lay(weight: Tensor, bias: Tensor | None = None, groups: int = 1) -> Laid:
+    """Lay out a weight `[Cout, Cin / groups, kh, kw]` or `[out, in]`: float32 with a float32 bias, or int8 with an int32 bias."""
+    check(weight, bias, groups)
+    weight = weight.detach()
+    bias = bias.detach() if bias is not None else None
+    kernel = weight if weight.dim() == 4 else weight[:, :, None, None]
+    kind = torch.float32 if weight.dtype == REAL else torch.int32
+    out = weight.shape[0] // groups
+    if out == kernel.shape[1] == 1:
+        pad = -groups % 64
+        added = torch.zeros(groups, dtype=kind) if bias is None else bias
+        return Laid(F.pad(kernel.flatten(1).t().to(kind), (0, pad)).contiguous(), F.pad(added, (0, pad)), (weight, bias), groups)
+    stride = _stride(out, weight.dtype)
+    pad = -out % stride
+    rows = F.pad(kernel.unflatten(0, (groups, out)), (0, 0, 0, 0, 0, 0, 0, pad))
+    rows = rows.unflatten(1, (-1, stride)).permute(0, 1, 4, 5, 3, 2).flatten(2, 4)  # [groups, blocks, kh kw Cin / groups, stride]
+    rows = F.pad(rows, (0, 0, 0, 1))
+    if weight.dtype == WHOLE:
+        rows = (rows.short() + 128).to(torch.uint8).unflatten(-1, (-1, 2, 32)).mT.flatten(-3)
+    added = torch.zeros(groups, out, dtype=kind) if bias is None else bias.unflatten(0, (groups, out))
+    return Laid(rows.contiguous(), F.pad(added, (0, pad)).contiguous(), (weight, bias), groups)
+
+
+def check(weight: Tensor, bias: Tensor | None, groups: int) -> None:
+    """Raises ShapeError unless these can be laid out."""
+    if weight.dim() not in (2, 4) or weight.dtype not in (REAL, WHOLE):
+        allowed = "float32 or int8 of shape [Cout, Cin / groups, kh, kw] or [out, in]"
+        raise ShapeError(refusal("events weight", f"{weight.dtype} {list(weight.shape)}", allowed))
+    if groups < 1 or weight.shape[0] % groups:
+        raise ShapeError(refusal("events groups", groups, f"a divisor of the {weight.shape[0]} output channels"))
+    kind = torch.float32 if weight.dtype == REAL else torch.int32
+    if bias is not None and (bias.dtype != kind or bias.shape != weight.shape[:1]):
+        raise ShapeError(refusal("events bias", f"{bias.dtype} {list(bias.shape)}", f"{kind} of shape [{weight.shape[0]}]"))
+
+
+def _stride(out: int, dtype: torch.dtype) -> int:
+    """Outputs of a row: as many as a block has, or as few vectors as hold them all."""
+    vectors = -(-out // VECTOR[dtype])
+    return min(BLOCK[dtype], vectors * VECTOR[dtype])

@@ -1,0 +1,65 @@
+"""`spikeloom bench sparse`: the record, the chart, the gate and mistakes; no times."""
+
+import itertools
+import json
+
+import pytest
+import torch
+
+from spikeloom.bench import race, sparse
+from spikeloom.bench.timing import Plan
+from spikeloom.cli import main
+from spikeloom.core.errors import ParameterError
+from spikeloom.engine import cache
+
+QUICK = ("--rounds", "1", "--budget", "0.01", "--malloc", "untuned")
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch, tmp_path):
+    try:
+        cache.compiler()
+    except cache.CannotCompile as error:
+        pytest.skip(str(error))
+    monkeypatch.setenv("SPIKELOOM_CACHE", str(tmp_path / "kernels"))
+    monkeypatch.setattr(sparse, "LAYERS", {"3x6x6": (3, 5, 6, 3, 1), "3x7x7/2": (3, 5, 7, 3, 2)})
+
+
+def test_the_record_the_table_and_the_chart(capsys, tmp_path):
+    out = tmp_path / "s.json"
+    words = ("--batches", "1,2", "--densities", "5,50", "--json", str(out))
+    assert main(["bench", "sparse", *words, *QUICK]) == 0
+    record = json.loads(out.read_text())
+    assert record["bench"] == "sparse" and record["options"]["layers"] == ["3x6x6", "3x7x7/2"]
+    rows = record["results"]
+    cells = itertools.product(sparse.LAYERS, (1, 2), (0.05, 0.5), ("float32", "int8"))
+    assert {(r["layer"], r["batch"], r["density"], r["dtype"]) for r in rows} == set(cells)
+    assert len(rows) == 16 and all(r["speedup_vs_dense"] > 0 and r["speedup_with_packing"] > 0 and r["threads"] == 1 for r in rows)
+    assert all(r["dense_form"] in sparse.DENSE and r["way"] in ("list", "dense") for r in rows)
+    assert all(entry["passed"] and entry["text"] == "all outputs equal" for entry in record["gate"]) and len(record["gate"]) == 8
+    assert "best dense" in capsys.readouterr().out and (tmp_path / "s.svg").read_text().startswith("<?xml")
+
+
+def test_what_is_wrong_is_not_timed(monkeypatch):
+    from spikeloom.engine import events
+
+    right = events.conv2d
+    monkeypatch.setattr(events, "conv2d", lambda *args: right(*args) + 1)
+    place = race.Place(plan=Plan(rounds=1), show=False)
+    told = []
+    record = sparse.bench(sparse.Options(("3x6x6",), (1,), (50,)), place, told.append)
+    assert record["results"] == [] and "float32, float32, packing, int8, int8, packing differ" in record["left_out"][0]["reason"] and told
+    assert torch.get_num_threads() == 2
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"layers": ("3x6x7",)}, r"bench --layers: got '3x6x7'; did you mean '3x6x6'"),
+        ({"batches": (0,)}, r"bench --batches: got \(0,\); must be at least 1"),
+        ({"densities": (5, 101)}, r"bench --densities: got \(5, 101\); must be percent, from 0 to 100"),
+    ],
+)
+def test_mistakes(options, message):
+    with pytest.raises(ParameterError, match=message):
+        sparse.Options(**options)

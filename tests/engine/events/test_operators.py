@@ -1,0 +1,193 @@
+"""Event-driven operators against dense torch in float64, and against exact integers."""
+
+import pytest
+import torch
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from torch.nn import functional as F
+
+from spikeloom.core.errors import ShapeError
+from spikeloom.engine import cache, events
+from spikeloom.engine.bits import pack, unpack
+from spikeloom.engine.events import conv, dispatch, pool
+
+DENSITIES = [0, 0.01, 0.05, 0.3, 0.8, 1]
+ORDERS = [torch.contiguous_format, torch.channels_last]
+pair = lambda low, high: st.tuples(st.integers(low, high), st.integers(low, high))  # noqa: E731
+
+
+def spikes(shape, density, planes=1, signed=False):
+    high = 2**planes
+    return (torch.randint(1 - high if signed else 1, high, shape) * (torch.rand(shape) < density)).float()
+
+
+def compare(x, bits, weight, bias, *geometry):
+    """float32 to rounding, int8 exactly."""
+    expected = F.conv2d(x.double(), weight.double(), bias.double(), *geometry)
+    whole = events.conv2d(bits, weight, bias, *geometry, way="list")
+    assert whole.dtype == torch.int32 and whole.is_contiguous(memory_format=torch.channels_last) and torch.equal(whole.double(), expected)
+    small = weight.float() / 97
+    real = events.conv2d(bits, small, bias.float(), *geometry, way="list")
+    wanted = F.conv2d(x.double(), small.double(), bias.double(), *geometry)
+    size = F.conv2d(x.double().abs(), small.double().abs(), bias.double().abs(), *geometry)
+    assert real.dtype == torch.float32 and ((real - wanted).abs() <= 1e-5 * size).all()
+    return real
+
+
+@given(
+    st.integers(1, 33), st.sampled_from([1, 2, 3]), st.sampled_from([1, 3, 16, 63, 64, 70]), st.sampled_from([1, 5, 16, 33, 64, 130]),
+    pair(1, 9), st.sampled_from([(1, 1), (3, 3), (5, 5), (7, 7), (2, 3), (4, 1)]), pair(1, 3), pair(0, 3), pair(1, 2),
+    st.sampled_from(DENSITIES), st.sampled_from([(1, False), (1, True), (3, False), (2, True)]), st.sampled_from(ORDERS),
+)  # fmt: skip
+def test_conv2d(n, groups, inputs, outputs, size, kernel, stride, padding, dilation, density, kind, order):
+    assume(all(d + 2 * p > r * (k - 1) for d, p, r, k in zip(size, padding, dilation, kernel, strict=True)))
+    assume(n * outputs * inputs * groups < 20000)
+    x = spikes((n, groups * inputs, *size), density, *kind).contiguous(memory_format=order)
+    weight = torch.randint(-128, 128, (groups * outputs, inputs, *kernel), dtype=torch.int8)
+    bias = torch.randint(-500, 500, (groups * outputs,), dtype=torch.int32)
+    compare(x, pack(x, *kind), weight, bias, stride, padding, dilation, groups)
+
+
+@given(
+    st.integers(1, 5), st.sampled_from([1, 3, 64, 70, 130]), pair(1, 9), st.sampled_from([(1, 1), (3, 3), (7, 7), (2, 5)]), pair(1, 3),
+    pair(0, 3), pair(1, 2), st.sampled_from(DENSITIES), st.sampled_from([(1, False), (1, True), (3, False), (2, True)]),
+)  # fmt: skip
+def test_depthwise(n, channels, size, kernel, stride, padding, dilation, density, kind):
+    assume(all(d + 2 * p > r * (k - 1) for d, p, r, k in zip(size, padding, dilation, kernel, strict=True)))
+    x = spikes((n, channels, *size), density, *kind)
+    weight = torch.randint(-128, 128, (channels, 1, *kernel), dtype=torch.int8)
+    compare(x, pack(x, *kind), weight, torch.arange(channels, dtype=torch.int32), stride, padding, dilation, channels)
+
+
+def test_the_extremes_of_int8_do_not_overflow():
+    """Thousands of rows of -128 or 127 into one sum: far beyond what 16 bits hold."""
+    x = torch.ones(1, 600, 3, 3)
+    for value in (-128, 127):
+        weight = torch.full((200, 600, 3, 3), value, dtype=torch.int8)
+        assert events.conv2d(pack(x), weight, way="list").unique().tolist() == [value * 5400]
+
+
+@given(st.integers(1, 33), st.integers(1, 200), st.integers(1, 200), st.sampled_from(DENSITIES), st.sampled_from([(1, False), (2, True)]))
+def test_linear(n, inputs, outputs, density, kind):
+    x = spikes((n, inputs), density, *kind)
+    weight, bias = torch.randn(outputs, inputs), torch.randn(outputs)
+    expected = F.linear(x.double(), weight.double(), bias.double())
+    size = F.linear(x.double().abs(), weight.double().abs(), bias.double().abs())
+    for way in ("list", "dense", None):
+        got = events.linear(pack(x, *kind), weight, bias, way=way)
+        assert got.shape == expected.shape and ((got - expected).abs() <= 1e-5 * size).all()
+
+
+def test_linear_flattens_maps():
+    x = spikes((5, 70, 3, 2), 0.3)
+    weight = torch.randint(-128, 128, (9, 420), dtype=torch.int8)
+    for laid in (weight, events.lay(weight.view(9, 70, 3, 2))):
+        assert torch.equal(events.linear(pack(x), laid).double(), x.flatten(1).double() @ weight.double().T)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.int8])
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("inputs, density, parts", [(48, 0.02, 1), (48, 0.9, 3), (200, 0.02, 1), (200, 0.6, 9)])
+def test_every_way_gives_the_same(inputs, density, parts, signed, dtype):
+    x = spikes((3, inputs, 9, 7), density, 2, signed)
+    weight = torch.randint(-128, 128, (80, inputs, 3, 3)).to(dtype)  # sums of whole numbers are exact in float32 too
+    bits, expected = pack(x, 2, signed), F.conv2d(x.double(), weight.double(), padding=1)
+    case = dispatch.Case(3 * 63, (3, 3), inputs, 80, 1, x.numel(), dtype)
+    assert case.parts(bits.events()) == parts
+    for way in ("list", "dense", None):
+        assert torch.equal(events.conv2d(bits, weight, padding=1, way=way).double(), expected)
+
+
+def test_threads_do_not_change_a_bit():
+    x = spikes((6, 64, 16, 16), 0.1)
+    weight, whole = torch.randn(96, 64, 3, 3), torch.randint(-128, 128, (96, 64, 3, 3), dtype=torch.int8)
+    one, two = [], []
+    for threads, found in ((1, one), (2, two)):
+        torch.set_num_threads(threads)
+        found += [events.conv2d(pack(x), w, padding=1, way="list") for w in (weight, whole)]
+    assert torch.equal(one[0], two[0]) and torch.equal(one[1], two[1])
+
+
+def test_the_batch_does_not_change_a_bit():
+    x, weight = spikes((9, 64, 8, 8), 0.1), torch.randn(64, 64, 3, 3)
+    together = events.conv2d(pack(x), weight, padding=1, way="list")
+    assert torch.equal(together, torch.cat([events.conv2d(pack(part), weight, padding=1, way="list") for part in x.split(2)]))
+
+
+@given(
+    st.integers(1, 3), st.sampled_from([1, 64, 70]), pair(3, 9), pair(1, 3), st.one_of(st.none(), pair(1, 3)), st.integers(0, 1),
+    st.integers(1, 3), st.sampled_from(DENSITIES),
+)  # fmt: skip
+def test_pools(n, channels, size, kernel, stride, padding, planes, density):
+    padding = padding if min(kernel) > 1 else 0
+    x = spikes((n, channels, *size), density, planes)
+    bits = pack(x, planes)
+    assert torch.equal(unpack(events.max_pool2d(bits, kernel, stride, padding)), F.max_pool2d(x, kernel, stride, padding))
+    total = events.sum_pool2d(bits, kernel, stride, padding)
+    assert torch.equal(unpack(total), F.avg_pool2d(x, kernel, stride, padding, divisor_override=1))
+    assert total.planes == (kernel[0] * kernel[1] * (2**planes - 1)).bit_length()
+
+
+def test_a_two_by_two_sum_has_three_planes():
+    total = events.sum_pool2d(pack(torch.ones(1, 1, 2, 2)), 2)
+    assert total.words.flatten().tolist() == [0, 0, 1]
+
+
+def test_without_a_compiler(monkeypatch):
+    def missing(*_):
+        raise cache.CannotCompile("no C++ compiler; the reference loop runs")
+
+    monkeypatch.setattr(conv, "_function", missing)
+    monkeypatch.setattr(pool, "_found", missing)
+    x = spikes((2, 20, 6, 6), 0.2)
+    weight = torch.randint(-128, 128, (7, 20, 3, 3), dtype=torch.int8)
+    bits = pack(x)
+    assert torch.equal(events.conv2d(bits, weight).double(), F.conv2d(x.double(), weight.double()))
+    assert torch.equal(unpack(events.max_pool2d(bits, 2)), F.max_pool2d(x, 2))
+    assert torch.equal(unpack(events.sum_pool2d(bits, 2)), F.avg_pool2d(x, 2) * 4)
+    assert events.explain(bits, weight)[::2] == ("dense", "no C++ compiler; it stays dense")
+
+
+def test_explain():
+    weight = torch.randn(64, 64, 3, 3)
+    way, density, reason = events.explain(pack(torch.zeros(1, 64, 8, 8)), weight, padding=1)
+    assert (way, density) == ("list", 0) and "times faster than dense" in reason
+    way, density, reason = events.explain(pack(torch.ones(1, 64, 8, 8)), weight, padding=1)
+    assert (way, density) == ("dense", 1) and "lists would take" in reason
+    assert "too few to gain" in events.explain(pack(torch.zeros(1, 2, 8, 8)), torch.randn(2, 2, 1, 1)).reason
+    assert events.explain(pack(torch.ones(1, 64, 8, 8)), torch.randn(64, 1, 3, 3), groups=64).way == "depthwise"
+    assert events.explain(pack(torch.ones(1, 64, 8, 8)), weight.to(torch.int8)).way == "list"
+
+
+def test_dispatch_follows_the_density():
+    case = dispatch.Case(1024, (3, 3), 128, 128, 1, 131072, torch.float32)
+    ways = [dispatch.choose(case, d * 131072 // 100).way for d in range(101)]
+    assert ways.index("dense") >= 40 and set(ways[ways.index("dense") :]) == {"dense"}
+
+
+def test_nothing_at_all():
+    assert events.conv2d(pack(torch.zeros(0, 64, 4, 4)), torch.randn(64, 64, 3, 3)).shape == (0, 64, 2, 2)
+
+
+def test_refusals():
+    bits, weight = pack(torch.zeros(1, 6, 4, 4)), torch.zeros(4, 6, 3, 3)
+    cases = [
+        (lambda: events.conv2d(bits, weight.double()), r"events weight: .*float64.* must be float32 or int8"),
+        (lambda: events.conv2d(bits, weight[:, :5]), r"events weight: got \[4, 5, 3, 3\]; must be \[Cout, 6 / groups"),
+        (lambda: events.conv2d(bits, weight, groups=3), r"events groups: got 3; must be a divisor of the 4"),
+        (lambda: events.conv2d(bits, weight, torch.zeros(5)), r"events bias: .*\[5\].* must be torch\.float32 of shape \[4\]"),
+        (lambda: events.conv2d(bits, weight.to(torch.int8), torch.zeros(4)), r"events bias: .* must be torch\.int32"),
+        (lambda: events.conv2d(bits, weight, stride=0), r"events stride: got 0; must be a whole number of at least 1"),
+        (lambda: events.conv2d(bits, weight, padding=(1, 2, 3)), r"events padding: got \(1, 2, 3\)"),
+        (lambda: events.conv2d(bits, torch.zeros(4, 6, 5, 5)), r"events\.conv2d bits: .* at least as large as the kernel"),
+        (lambda: events.conv2d(pack(torch.zeros(1, 6)), weight), r"events\.conv2d bits: got \[1, 6\].* use events\.linear"),
+        (lambda: events.conv2d(bits, events.lay(weight), torch.zeros(4)), r"holds its bias and groups"),
+        (lambda: events.linear(bits, torch.zeros(3, 95)), r"events\.linear weight: got \[3, 95\]; must be \[out, 96\]"),
+        (lambda: events.sum_pool2d(bits, 12), r"events\.sum_pool2d kernel_size: got \(12, 12\); must be such that sums are below 2\^7"),
+        (lambda: events.max_pool2d(bits, 5), r"events pool bits: got \[1, 6, 4, 4\]; must be at least as large"),
+        (lambda: events.max_pool2d(bits, 2, padding=2), r"events padding: got \(2, 2\); must be at most half the kernel"),
+        (lambda: events.max_pool2d(pack(torch.zeros(1, 6, 4, 4), signed=True), 2), r"events pool bits: got 'signed .* unpack them first"),
+    ]  # fmt: skip
+    for call, message in cases:
+        with pytest.raises(ShapeError, match=message):
+            call()
