@@ -42,7 +42,7 @@ def first_crossing(arrivals: Tensor, weight: Tensor, threshold: float, rate: flo
         finite = here.isfinite()
         since = torch.where(finite, here - here[..., :1], 0.0)
         length = torch.where(finite, there - here, 0.0)
-        w = torch.gather(weight, 2, order[..., start:stop].expand(-1, out, -1)).mul_(finite * gain)
+        w = torch.gather(weight, 2, order[..., start:stop].expand(-1, out, -1)).mul_(finite).mul_(gain)
         xs, cs = _states(x, c, w, since, rate)
         _settle(time, slope, here, xs, cs, length, finite, threshold, rate)
         left = torch.where(length[..., -1].isfinite(), length[..., -1], 0.0)
