@@ -174,7 +174,7 @@ def cli_page() -> str:
 def _recipe(name: str, run: Run | Experiment) -> str:
     facts = [_prose(recipes.known[name].__doc__), f"Paper: {_cite(run.paper)}"]
     if run.claim:
-        value = "" if run.claim.value is None else f" {run.claim.value:.2%}"
+        value = f" {run.claim.value:.2%}" if run.claim.value is not None and run.claim.tag in "CLN" else ""
         facts.append(f"The paper's claim: {run.claim.metric}{value} ({run.claim.where}; {CLAIMS[run.claim.tag]}).")
     return "\n\n".join([*facts, *(_experiment(run) if isinstance(run, Experiment) else _run(run))])
 

@@ -8,7 +8,7 @@ def relpsp_cnn_mnist() -> Run:
         recipe="relpsp-cnn-mnist",
         title="ReL-PSP CNN on MNIST",
         paper=bibliography.RELPSP,
-        claim=Claim("top-1", 0.994, "99.4 %, 16C5-P2-32C5-P2-800-128-10", "M"),
+        claim=Claim("top-1", 0.994, "16C5-P2-32C5-P2-800-128-10", "M"),
         data=Data("mnist", augment=("crop:1",)),
         network=Network("relpsp_cnn"),
         steps=1,

@@ -26,7 +26,8 @@ def learning(record: dict[str, Any], prefix: str) -> str:
     epochs = record.get("epochs") or []
     parts = [_accuracy(record, epochs, prefix), _loss(epochs, prefix), _by_step(record, prefix)]
     shown = zip(("accuracy per epoch", "loss per epoch", "accuracy per time step"), parts, strict=True)
-    missing = [name for name, part in shown if not part]
+    one_step = record.get("steps") == 1 and len(record.get("accuracy_by_step") or []) == 1  # nothing to draw, and nothing is missing
+    missing = [name for name, part in shown if not part and not (one_step and name == "accuracy per time step")]
     left_out = note(f"The record holds no {', no '.join(missing)}: left out.") if missing else ""
     return section(f"{prefix}learning", "Learning", charts(*parts), left_out)
 
@@ -101,7 +102,7 @@ def steps_to(values: list[float], share: float = 0.99) -> int:
 
 def _by_step(record: dict[str, Any], prefix: str) -> str:
     values = [value for value in map(number, record.get("accuracy_by_step") or []) if value is not None]
-    if not values:
+    if not values or len(values) == 1 == record.get("steps"):
         return ""
 
     def draw(figure: Figure) -> None:
