@@ -32,6 +32,7 @@ def repeatable():
     torch.set_default_dtype(torch.float32)
     yield
     torch.set_default_dtype(torch.float32)
+    torch.set_num_threads(2)
 
 
 @pytest.fixture(autouse=True)

@@ -176,7 +176,7 @@ def test_input_without_the_right_time_axis(shape):
 
 
 def test_unknown_encoder():
-    with pytest.raises(ParameterError, match="encoder: got 'spiky'; known: bernoulli, direct, latency, rate"):
+    with pytest.raises(ParameterError, match="encoder: got 'spiky'; known: bernoulli, direct, first_spike, latency, rate"):
         SNN(net(), steps=2, encoder="spiky")
 
 
