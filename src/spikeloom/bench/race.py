@@ -110,7 +110,7 @@ def head(bench: str, options: dict[str, Any], place: Place, field: Field) -> dic
     plan = {"rounds": place.plan.rounds, "budget_s": place.plan.budget, "sample_s": place.plan.sample}
     return {
         "schema": SCHEMA, "bench": bench, "options": options, "versions": versions() | field.versions, "machine": machine(),
-        "threads": torch.get_num_threads(), "device": device, "malloc": place.malloc, "plan": plan, "gate": gates,
+        "threads": place.threads, "device": device, "malloc": place.malloc, "plan": plan, "gate": gates,
         "left_out": field.left_out,
     }  # fmt: skip
 

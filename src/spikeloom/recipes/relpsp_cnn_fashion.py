@@ -13,6 +13,6 @@ def relpsp_cnn_fashion() -> Run:
         network=Network("relpsp_cnn"),
         steps=1,
         encoder="first_spike",
-        training=Training(epochs=20, batch=64, optimiser="adam", lr=2e-3, schedule="cosine", clip=3.0, layout="contiguous"),
-        minutes=30,
+        training=Training(epochs=10, batch=64, optimiser="adam", lr=2e-3, schedule="cosine", clip=3.0, layout="contiguous"),
+        minutes=15,
     )
