@@ -16,10 +16,9 @@ from spikeloom.train.run import Claim
 
 @dataclass(frozen=True, kw_only=True)
 class Squares(Experiment):
-    """Adds up squares; fails where told, as a killed run would."""
+    """Adds up squares; stops at the part named in the file `killed-at`, as a killed run would."""
 
     count: int = 3
-    fail_at: str = "nowhere"
 
     def parts(self) -> list[str]:
         return [f"part-{i}" for i in range(self.count)]
@@ -49,7 +48,7 @@ def test_every_part_is_run_once_in_order_and_summarised(tmp_path):
     assert found["results"] == {"sum": 1 + 4 + 9}
     assert found["parts"] == {"done": 3, "of": 3}
     assert found["accuracy"] == {"last": None, "best": None, "validated": None, "test": 0.5}
-    assert found["options"] == {"seed": 1, "count": 3, "fail_at": "nowhere"}
+    assert found["options"] == {"seed": 1, "count": 3}
     assert record.read(tmp_path) == record.plain(found)
 
 
