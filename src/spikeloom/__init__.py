@@ -18,13 +18,17 @@ from spikeloom.nn.snn import SNN, Stream
 __version__ = "0.1.0"
 __all__ = [
     "IF", "LIF", "MLF", "PLIF", "SNN", "ConversionError", "Converted", "Neuron", "SpikeloomError", "Stream", "activations", "blocks",
-    "convert", "encoders", "explain", "fold_norms", "load", "losses", "models", "neurons", "norms", "plasticity", "recipes", "surrogates",
-    "tailor", "timing", "tune_allocator",
+    "compile", "convert", "encoders", "explain", "fold_norms", "load", "losses", "models", "neurons", "norms", "plasticity", "recipes",
+    "surrogates", "tailor", "timing", "tune_allocator",
 ]  # fmt: skip
 
 
 def __getattr__(name: str) -> object:
-    if name in ("recipes", "data", "measure", "io", "train", "report", "testing", "timing", "plasticity"):
+    if name == "compile":
+        from spikeloom.infer import compile
+
+        return compile
+    if name in ("recipes", "data", "measure", "io", "train", "report", "testing", "timing", "plasticity", "infer"):
         import importlib
 
         return importlib.import_module(f"spikeloom.{name}")

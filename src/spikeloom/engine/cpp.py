@@ -75,6 +75,19 @@ def head(storage: torch.dtype) -> str:
     return f"#define {STORAGE[storage]}\n#define BITS 0\n" + _template()["head"]
 
 
+def inserted(template: str, step: fx.Graph, states: int, channel: Sequence[bool]) -> str:
+    """Another kernel's text with the float32 `step` in the place of `//put BODY`; lists as in scan.cpp. It stands after `scalars()`."""
+    body = statements(CPP, step, results(step), _inputs(states, channel), ["y0", *each("n{}", states)], torch.float32)
+    values = range(len(channel))
+    lists = {"state": range(states), "scalar": [j for j in values if not channel[j]], "channel": [j for j in values if channel[j]]}
+    return f"#define STATES {states}\n#define VALUES {len(channel)}\n" + filled(template, "//", lists, {"BODY": body})
+
+
+def scalars() -> str:
+    """The type S, float32, and the functions that a printed step calls."""
+    return "#define FLOAT\n" + _template()["head"].partition("// a block is")[0]
+
+
 def _inputs(states: int, channel: Sequence[bool]) -> list[str]:
     return ["x0", *each("v{}", states), *each("p{}", len(channel))]
 

@@ -1,0 +1,127 @@
+"""A Runner in one file: safetensors, its stages as JSON in the header. Reading it runs no code but this package's."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from spikeloom.core.errors import DataError, SpikeloomError, refusal
+from spikeloom.infer.runner import Runner
+from spikeloom.infer.stages import Current, Flat, Layer, Plain, Pool, Stage
+from spikeloom.infer.terms import Term
+from spikeloom.neurons import Neuron, known
+from spikeloom.nn import encoders
+from spikeloom.nn.encoders import Encoder
+from spikeloom.nn.pool import SpikingMaxPool2d
+
+FORMAT = 1
+
+
+def save(runner: Runner, path: str | Path) -> None:
+    """Write a Runner to `path` (`.safetensors`), atomically. SpikeloomError for a stage or encoder that a file cannot hold."""
+    from safetensors.torch import save_file
+
+    path = Path(path)
+    head = {
+        "format": FORMAT, "steps": runner.steps, "prelude": runner.prelude, "encoder": _encoder(runner.encoder), "output": runner.output,
+        "stages": [{"name": name, "inputs": stage.inputs, **_told(name, stage)} for name, stage in runner.stages.items()],
+    }  # fmt: skip
+    tensors = {
+        f"{k}.{name}": value.detach().contiguous().clone()
+        for k, stage in enumerate(runner.stages.values())
+        for name, value in stage.state_dict().items()
+    }
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    save_file(tensors, temporary, {"spikeloom": json.dumps(head)})
+    temporary.chmod(0o644)
+    os.replace(temporary, path)
+
+
+def load(path: str | Path) -> Runner:
+    """The Runner that `save` wrote. Raises DataError for a file that is missing, truncated, or something else."""
+    from safetensors import safe_open
+
+    if not Path(path).is_file():
+        raise DataError(f"Runner: no file {path}; write one with runner.save(path)")
+    try:
+        with safe_open(path, "pt") as file:
+            head = json.loads((file.metadata() or {})["spikeloom"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if head["format"] != FORMAT:
+            raise DataError(refusal("Runner file format", head["format"], f"{FORMAT}", "compile and save it again with this version"))
+        stages = {}
+        for k, told in enumerate(head["stages"]):
+            own = {name.removeprefix(f"{k}."): value for name, value in tensors.items() if name.startswith(f"{k}.")}
+            stages[told["name"]] = _stage(told, own)
+        encoder = None if head["encoder"] is None else encoders.known[head["encoder"]]()
+        return Runner(stages, head["output"], head["steps"], encoder, head["prelude"])
+    except DataError:
+        raise
+    except Exception as error:
+        raise DataError(f"Runner: {path} cannot be read ({type(error).__name__}: {error}); it is truncated or no Runner's file") from error
+
+
+def _encoder(encoder: Encoder | None) -> str | None:
+    name = type(encoder).__name__
+    if encoder is None:
+        return None
+    if encoders.known.get(name) is not type(encoder) or encoder.state_dict():
+        raise SpikeloomError(refusal("Runner.save encoder", name, "one of " + ", ".join(encoders.known), "give SNN encoder=None"))
+    return name
+
+
+def _told(name: str, stage: Stage) -> dict[str, Any]:
+    if isinstance(stage, Layer):
+        return {"kind": "layer", "terms": _terms(stage), "neuron": _neuron(name, stage.neuron)}
+    if isinstance(stage, Current):
+        return {"kind": "current", "terms": _terms(stage)}
+    if isinstance(stage, Pool):
+        return {"kind": "pool", "pool": stage.kind, "window": [stage.kernel, stage.stride, stage.padding]}
+    if isinstance(stage, Flat):
+        return {"kind": "flat"}
+    if isinstance(stage, Plain) and type(stage.module) is SpikingMaxPool2d:
+        return {"kind": "spiking pool", "passes": stage.module.passes, "window": stage.module.window}
+    given = type(stage.module).__name__ if isinstance(stage, Plain) else type(stage).__name__
+    raise SpikeloomError(f"Runner.save: {name} is a {given}, which a file cannot hold; keep the network itself, and compile it again")
+
+
+def _terms(stage: Current) -> list[dict[str, Any]]:
+    return [{"options": term.options} for term in stage.terms]  # type: ignore[union-attr]
+
+
+def _neuron(name: str, neuron: Neuron) -> dict[str, Any]:
+    kind = type(neuron).__name__
+    if known.get(kind) is not type(neuron):
+        advice = "no neuron of spikeloom.neurons; keep the network itself, and compile it again"
+        raise SpikeloomError(f"Runner.save: {name} is a {kind}, {advice}")
+    return {"kind": kind, "options": {option: getattr(neuron, option) for option in (*neuron.choices, *neuron.counts)}}
+
+
+def _stage(told: dict[str, Any], tensors: dict[str, Tensor]) -> Stage:
+    inputs, kind = tuple(told["inputs"]), told["kind"]
+    if kind in ("layer", "current"):
+        terms = [Term(None, None, tuple(_tuples(term["options"]))) for term in told["terms"]]
+        stage: Stage = Current(inputs, terms)
+        if kind == "layer":
+            stage = Layer(inputs, terms, known[told["neuron"]["kind"]](**told["neuron"]["options"]))
+            for param in stage.neuron.params:  # what is not in the file is None
+                setattr(stage.neuron, param, None)
+    elif kind == "pool":
+        stage = Pool(inputs, told["pool"], *_tuples(told["window"]))
+    else:
+        stage = Flat(inputs) if kind == "flat" else Plain(inputs, SpikingMaxPool2d(**told["window"], passes=told["passes"]))
+    for name, value in tensors.items():
+        owner, _, last = name.rpartition(".")
+        module: nn.Module = stage.get_submodule(owner)
+        if last not in module._buffers:
+            raise DataError(f"Runner: {told['name']} has no tensor {name!r}; the file is of another version")
+        module._buffers[last] = value
+    return stage.eval()
+
+
+def _tuples(options: Any) -> list[Any]:
+    return [tuple(o) if isinstance(o, list) else o for o in options]

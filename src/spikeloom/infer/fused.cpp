@@ -1,0 +1,163 @@
+// Currents and neuron in one pass: gather.h, lists.h and the definitions come before this text; `//put BODY` is the neuron's own step.
+// A thread takes a piece of the output (rows of all images, one after the other), lists its events for a span of steps, and walks block by
+// block of channels through them: the membranes of a piece and block stay in L1 while the steps go by. Spikes leave as bits.
+#include <memory>
+
+// base: currents that are there already, [T, B, H, W, channels], or one image of them for all steps (steps 0), or none (null)
+// planes, sign: of the result; span: steps listed at a time
+struct Layer { I threads, steps, images, height, width, channels, stride, piece, span, planes, sign, baseStep, terms; };
+// kind 0: rows of weights; 1: the input itself, times one number per channel
+struct Term { I kind; Shape shape; const Word* words; const char* weights; };
+// what left the range of the result, if anything did
+struct Report { I largest, negative, broken; };
+
+struct Piece { I r0, r1, t0, t1; };
+
+// sums [m, width] += the input's values times `scale`
+template <class C> static inline void same(C* sums, const Term& k, const C* scale, I from, I m, I c0, I pitch) {
+  const Shape& s = k.shape;
+  const I words = s.words(), size = s.images * s.height * s.width * words;
+  for (I j = 0; j < m; ++j)
+    for (I c = 0; c < pitch && c0 + c < s.channels; c += 16) {
+      const Word* const w = k.words + (from + j) * words + (c0 + c) / 64;
+      const int shift = (c0 + c) % 64;
+      const U negative = s.sign ? (U)(w[s.planes * size] >> shift) : 0;
+      for (I p = 0; p < s.planes; ++p) {
+        const U bits = (U)(w[p * size] >> shift) & 0xffff;
+        if (!bits) continue;
+        for (int i = 0; i < 16; ++i) {
+          const C value = (C)((bits >> i & 1) << p) * scale[c0 + c + i];
+          sums[j * pitch + c + i] += negative >> i & 1 ? -value : value;
+        }
+      }
+    }
+}
+
+#ifdef BINARY
+static inline U mask(const S* y) {
+  U bits = 0;
+#ifdef __AVX512F__
+  bits = _mm512_cmp_ps_mask(_mm512_loadu_ps(y), _mm512_setzero_ps(), _CMP_NEQ_OQ);
+#else
+  for (int i = 0; i < 16; ++i) bits |= (U)(y[i] != 0) << i;
+#endif
+  return bits;
+}
+static inline void emit(Word* out, const S* y, I size, const Layer&, Report&, int shift, U live) { *out |= (Word)(mask(y) & live) << shift; }
+#else
+static inline void emit(Word* out, const S* y, I size, const Layer& l, Report& r, int shift, U live) {
+  for (int i = 0; i < 16; ++i) {
+    if (!(live >> i & 1) || y[i] == 0) continue;
+    const S a = __builtin_fabsf(y[i]);
+    if (!(a < 128) || a != (S)(int)a) { r.broken = 1; continue; }
+    r.largest = greater(r.largest, (I)a);
+    r.negative |= y[i] < 0;
+    for (I p = 0; p < l.planes; ++p) out[p * size] |= (Word)((int)a >> p & 1) << (shift + i);
+    if (l.sign) out[l.planes * size] |= (Word)(y[i] < 0) << (shift + i);
+  }
+}
+#endif
+
+template <class K, int V> static void walk(const Layer& l, const Term* terms, const Lists* lists, const Piece& p, I b, const void* const* at, Report& report) {
+  typedef typename K::Sum C;
+  enum : I { PITCH = V * K::WIDTH };
+  const C* const base = (const C*)at[0];
+  const C* const bias = (const C*)at[1] + b * l.stride;
+  Word* const out = (Word*)at[2];
+  const C* const none = (const C*)at[3];
+  void* const* const state = (void* const*)at + 4;
+  const void* const* const value = at + 4 + STATES;
+  const C* const* const scale = (const C* const*)(at + 4 + STATES + VALUES);
+  const I rows = l.images * l.height, pixels = rows * l.width, words = (l.channels + 63) / 64, size = l.steps * pixels * words;
+  const I first = p.r0 * l.width, count = (p.r1 - p.r0) * l.width, c0 = b * l.stride, width = lesser(l.stride, l.channels - c0);
+  //each scalar: const S p@ = *(const S*)value[@];
+  //each channel: alignas(64) S q@[TILE * PITCH]; for (I j = 0; j < TILE; ++j) memcpy(q@ + j * PITCH, (const S*)value[@] + c0, PITCH * sizeof(S));
+  alignas(64) C sums[TILE * PITCH], more[TILE * PITCH];
+  alignas(64) S y[TILE * PITCH];
+  for (I t = p.t0; t < p.t1; ++t)
+    for (I i = 0; i < count; i += TILE) {
+      const I m = lesser(TILE, count - i);
+      bool some = false;
+      for (I k = 0; k < l.terms; ++k) {
+        if (terms[k].kind) continue;
+        const Shape& s = terms[k].shape;
+        const char* const w = terms[k].weights + b * (s.kh * s.kw * s.in + 1) * l.stride * K::SIZE;
+        currents<K, V>(some ? more : sums, some ? none : bias, w, s, lists[(t - p.t0) * l.terms + k], i, m);
+        if (some) for (I j = 0; j < m * PITCH; ++j) sums[j] += more[j];
+        some = true;
+      }
+      if (!some) for (I j = 0; j < m; ++j) memcpy(sums + j * PITCH, bias, PITCH * sizeof(C));
+      for (I k = 0; k < l.terms; ++k)
+        if (terms[k].kind) same(sums, terms[k], scale[k], t * pixels + first + i, m, c0, (I)PITCH);
+      if (base)
+        for (I j = 0; j < m; ++j) {
+          const C* const from = base + (t * l.baseStep + first + i + j) * l.channels + c0;
+          if (width == PITCH) for (I c = 0; c < PITCH; ++c) sums[j * PITCH + c] += from[c];
+          else for (I c = 0; c < width; ++c) sums[j * PITCH + c] += from[c];
+        }
+      //each state: S* __restrict const w@ = (S*)state[@] + b * pixels * l.stride + (first + i) * PITCH;
+#pragma GCC ivdep
+      for (I e = 0; e < m * PITCH; ++e) {
+        const S x0 = (S)sums[e];
+        //each state: const S v@ = w@[e];
+        //each channel: const S p@ = q@[e];
+        //put BODY
+        y[e] = y0;
+        //each state: w@[e] = n@;
+      }
+      for (I j = 0; j < m; ++j)
+        for (I c = 0; c < width; c += 16) {  // 16 channels never cross a word
+          const U live = width - c < 16 ? (1u << (width - c)) - 1 : 0xffff;
+          emit(out + (t * pixels + first + i + j) * words + (c0 + c) / 64, y + j * PITCH + c, size, l, report, (int)((c0 + c) % 64), live);
+        }
+    }
+}
+
+// the lists of a thread stay for the next call
+struct Shelf {
+  std::unique_ptr<Lists[]> of;
+  I room = 0;
+  Lists* fit(I n) {
+    if (n > room) of.reset(new Lists[room = n]);
+    return of.get();
+  }
+};
+
+// with: Layer, then the addresses of base, bias, out, zeros, states, values and of each term's scale, of the terms, of the report
+extern "C" int run(const I* with) {
+  const Layer& l = *(const Layer*)with;
+  const void* const* const at = (const void* const*)(with + sizeof(Layer) / sizeof(I));
+  const Term* const terms = (const Term*)at[4 + STATES + VALUES + l.terms];
+  Report& report = *(Report*)at[5 + STATES + VALUES + l.terms];
+  const I rows = l.images * l.height, pieces = (rows + l.piece - 1) / l.piece, blocks = (l.channels + l.stride - 1) / l.stride;
+  const I words = (l.channels + 63) / 64;
+  I failed = 0, largest = 0, negative = 0, broken = 0;
+#pragma omp parallel for num_threads((int)l.threads) schedule(dynamic, 1) reduction(| : failed, negative, broken) reduction(max : largest)
+  for (I n = 0; n < pieces; ++n) {
+    static thread_local Shelf shelf;
+    Lists* const lists = shelf.fit(l.span * l.terms);
+    Report mine = {0, 0, 0};
+    Piece p = {n * l.piece, lesser(rows, (n + 1) * l.piece), 0, 0};
+    for (I q = 0; q < l.planes + l.sign; ++q)
+      for (I t = 0; t < l.steps; ++t)
+        memset((Word*)at[2] + ((q * l.steps + t) * rows + p.r0) * l.width * words, 0, (p.r1 - p.r0) * l.width * words * sizeof(Word));
+    for (; p.t0 < l.steps && !failed; p.t0 = p.t1) {
+      p.t1 = lesser(l.steps, p.t0 + l.span);
+      for (I t = p.t0; t < p.t1; ++t)
+        for (I k = 0; k < l.terms; ++k)
+          if (!terms[k].kind && !lists[(t - p.t0) * l.terms + k].make(
+                terms[k].shape, terms[k].words, 0, t * rows + p.r0, t * rows + p.r1, (U)(l.stride * KIND::SIZE)))
+            failed = 1;
+      if (failed) break;
+      for (I b = 0; b < blocks; ++b) {
+        const I width = lesser(l.stride, l.channels - b * l.stride);
+        (width > KIND::WIDTH ? walk<KIND, 2> : walk<KIND, 1>)(l, terms, lists, p, b, at, mine);
+      }
+    }
+    largest = greater(largest, mine.largest);
+    negative |= mine.negative;
+    broken |= mine.broken;
+  }
+  report = {largest, negative, broken};
+  return (int)failed;
+}

@@ -1,0 +1,195 @@
+"""The kernel from events to events: the currents of a layer and its neuron's step in one pass, the step printed as the engine does."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+from functools import cache
+from importlib import resources
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, fx
+
+from spikeloom.engine import cache as compiled
+from spikeloom.engine import cpp, events, trace
+from spikeloom.engine.bits import MOST_PLANES, Bits
+from spikeloom.engine.events.conv import ENTRIES
+from spikeloom.engine.events.weights import BLOCK
+from spikeloom.engine.trace import results
+
+TILE = 64  # pixels whose membranes stay in L1, as in lists.h
+ALONE = 1 << 20  # neurons times steps below which one thread does it all
+SHAPE = 23  # numbers of Shape in lists.h
+
+
+class Reaching(NamedTuple):
+    """Events that reach a layer. shape: the numbers of Shape from images to sign; entries: of one output pixel, about.
+
+    rows: weights as `lay` gives them, None where the events themselves are the current, times `scale` `[channels, filled up]`.
+    out: channels, height and width of the current; flat: whether it is `[T*B, channels]`.
+    """
+
+    bits: Bits
+    shape: tuple[int, ...]
+    parts: int
+    entries: float
+    rows: Tensor | None
+    scale: Tensor | None
+    out: tuple[int, int, int]
+    flat: bool
+
+
+class Geometry(NamedTuple):
+    """Of a neuron's layer."""
+
+    steps: int
+    images: int
+    height: int
+    width: int
+    channels: int
+
+    @property
+    def stride(self) -> int:
+        """Channels of a block, as in a row of weights."""
+        return min(BLOCK[torch.float32], -(-self.channels // 16) * 16)
+
+    @property
+    def filled(self) -> int:
+        """Channels, filled up to whole blocks."""
+        return -(-self.channels // self.stride) * self.stride
+
+    def silent(self) -> Tensor:
+        """A state of zeros as the kernel keeps it."""
+        return torch.zeros(self.filled * self.images * self.height * self.width)
+
+    def blocked(self, x: Tensor) -> Tensor:
+        """`[B, C, ...]` as the kernel keeps states, a flat copy: blocks of channels, in each pixel by pixel."""
+        space = x.detach().float().reshape(x.shape[0], self.channels, self.height * self.width)
+        flat = space.movedim(1, -1).reshape(-1, self.channels)  # [pixels, C]
+        out = self.silent()
+        for block, c in self._blocks(out):
+            block[:, : self.channels - c].copy_(flat[:, c : c + self.stride])
+        return out
+
+    def unblocked(self, kept: Tensor, flat: bool) -> Tensor:
+        """`[B, C, H, W]`, or `[B, C]` where `flat`, of what `blocked` made."""
+        out = torch.cat([block[:, : self.channels - c] for block, c in self._blocks(kept)], 1)
+        return out if flat else out.unflatten(0, (self.images, self.height, self.width)).movedim(-1, 1)
+
+    def _blocks(self, kept: Tensor) -> Iterator[tuple[Tensor, int]]:
+        """The block `[pixels, pitch]` from each first channel on; the last has a pitch of half a block where that holds it."""
+        pixels = self.images * self.height * self.width
+        for c in range(0, self.channels, self.stride):
+            pitch = self.stride if self.channels - c > 16 else 16
+            yield kept[c * pixels :][: pixels * pitch].view(pixels, pitch), c
+
+    def per_channel(self, value: Tensor) -> Tensor:
+        """A value as the kernel reads it: one number, or one per channel, filled up."""
+        value = value.detach().float().contiguous()
+        if value.numel() == 1:
+            return value
+        return torch.cat([value, value[-1:].expand(self.filled - self.channels)]).contiguous()
+
+
+class Fused:
+    """The compiled kernel of one neuron's equations. Raises CannotFuse or CannotCompile.
+
+    planes, signed: of its spikes, wider when a run needs it. channel: which values are one per channel.
+    """
+
+    def __init__(self, neuron: Any, names: tuple[str, ...], channel: tuple[bool, ...]) -> None:
+        graph = trace.step_graph(neuron, names, torch.float32)
+        self.states, self.values = len(neuron.states), len(names)
+        self.binary = _binary(results(graph)[0])
+        self.planes, self.signed = 1, False
+        self.kernel = compiled.function(_source(graph, self.states, channel, self.binary), "run")
+
+    def run(
+        self, at: Geometry, terms: Sequence[Reaching], base: Tensor | None, bias: Tensor | None, state: list[Tensor],
+        values: Sequence[Tensor],
+    ) -> Bits | None:  # fmt: skip
+        """Spikes of all steps; `state` moves on in place. None where a spike is no whole number below 128: then `state` is as it was.
+
+        base: currents `[T*B or B, ...]` that are there already; bias `[channels]`.
+        """
+        before = None if self.binary else [s.clone() for s in state]
+        while True:
+            bits, largest, negative, broken = self._call(at, terms, base, bias, state, values)
+            planes, signed = max(self.planes, largest.bit_length()), self.signed or negative > 0
+            if not broken and (planes, signed) == (self.planes, self.signed):
+                return bits
+            for now, old in zip(state, before or (), strict=True):
+                now.copy_(old)
+            if broken or planes > MOST_PLANES:
+                return None
+            self.planes, self.signed = planes, signed
+
+    def _call(self, at: Geometry, terms: Any, base: Any, bias: Any, state: Any, values: Any) -> tuple[Bits, int, int, int]:
+        size = [at.steps * at.images, at.height, at.width, -(-at.channels // 64)]
+        words = torch.empty([self.planes + self.signed, *size], dtype=torch.int64)
+        filled = torch.zeros(at.filled)
+        if bias is not None:
+            filled[: at.channels] = bias
+        zeros = torch.zeros(at.filled)
+        threads, piece, span = _pieces(at, terms)
+        base_step = 0
+        if base is not None:
+            base = base.contiguous(memory_format=torch.channels_last) if base.dim() == 4 else base.contiguous()
+            base_step = at.images * at.height * at.width if len(base) == size[0] else 0
+        layer = (
+            threads, at.steps, at.images, at.height, at.width, at.channels, at.stride, piece, span, self.planes, self.signed, base_step,
+            len(terms),
+        )  # fmt: skip
+        kept = [term.bits.words.contiguous() for term in terms]
+        table = [number for term, w in zip(terms, kept, strict=True) for number in _term(term, w, at, threads)]
+        packed, report = struct.pack(f"{len(table)}q", *table), torch.zeros(3, dtype=torch.int64)
+        scales = [0 if term.scale is None else term.scale.data_ptr() for term in terms]
+        terms_at = torch.frombuffer(bytearray(packed or b"\0"), dtype=torch.uint8)
+        addresses = (
+            0 if base is None else base.data_ptr(), filled.data_ptr(), words.data_ptr(), zeros.data_ptr(), *[s.data_ptr() for s in state],
+            *[v.data_ptr() for v in values], *scales, terms_at.data_ptr(), report.data_ptr(),
+        )  # fmt: skip
+        if self.kernel(struct.pack(f"{len(layer) + len(addresses)}q", *layer, *addresses)):
+            raise MemoryError(f"no memory for the events of {size}")
+        return Bits(words, at.channels, self.planes, self.signed), *report.tolist()
+
+
+def _term(term: Reaching, words: Tensor, at: Geometry, threads: int) -> tuple[int, ...]:
+    rows = 0 if term.rows is None else term.rows.data_ptr()
+    return int(term.rows is None), threads, *term.shape, term.parts, 1, at.stride, words.data_ptr(), rows
+
+
+def _pieces(at: Geometry, terms: Sequence[Reaching]) -> tuple[int, int, int]:
+    """Threads, rows of a piece, and steps that are listed at a time: their lists fill half a MiB."""
+    rows = at.images * at.height
+    threads = torch.get_num_threads() if at.steps * rows * at.width * at.channels >= ALONE else 1
+    piece = max(1, min(TILE // at.width, -(-rows // threads)))
+    entries = 1 + piece * at.width * sum(term.entries for term in terms)
+    return threads, piece, max(1, min(at.steps, int(ENTRIES / entries)))
+
+
+def _binary(node: Any) -> bool:
+    """Whether a node of a step is 0 or 1 by its form: a step function, 1 minus one, or a product of such."""
+    if not isinstance(node, fx.Node) or node.op != "call_function":
+        return False
+    if trace.is_step(node):
+        return True
+    op, args = node.target._schema.name.removeprefix("aten::"), node.args
+    if op == "rsub":
+        return args[1] == 1 and _binary(args[0])
+    if op == "sub":
+        return args[0] == 1 and _binary(args[1])
+    return op in ("mul", "detach") and all(_binary(a) for a in args)
+
+
+@cache
+def _texts() -> tuple[str, str]:
+    lists = "".join(resources.files(events).joinpath(file).read_text() for file in ("gather.h", "lists.h"))
+    return lists, resources.files(__package__).joinpath("fused.cpp").read_text()
+
+
+def _source(graph: fx.Graph, states: int, channel: tuple[bool, ...], binary: bool) -> str:
+    lists, fused = _texts()
+    kind = "typedef Real KIND;\n" + ("#define BINARY\n" if binary else "")
+    return lists + cpp.scalars() + kind + cpp.inserted(fused, graph, states, channel)

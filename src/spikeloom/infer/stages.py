@@ -1,0 +1,212 @@
+"""The layers of a Runner. Each maps the values of its inputs at a chunk of steps, and its state, to its value and its state after."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from spikeloom.core.temporal import Temporal, carrying
+from spikeloom.engine import CannotFuse, events
+from spikeloom.engine.bits import MOST_PLANES, Bits
+from spikeloom.engine.cache import CannotCompile
+from spikeloom.infer.fused import Fused, Geometry
+from spikeloom.infer.terms import Term
+from spikeloom.infer.values import Events, Still, Value, dense, packed
+from spikeloom.neurons import Neuron
+
+State = Any
+
+
+class Stage(nn.Module):
+    """inputs: names of the stages whose values it takes. reason: why it was dense in the last call; "" where it was not."""
+
+    reason = ""
+
+    def __init__(self, inputs: tuple[str, ...]) -> None:
+        super().__init__()
+        self.inputs = inputs
+
+    def run(self, values: list[Value], steps: int, state: State) -> tuple[Value, State]:
+        """The value of `steps` steps, from `state` (None: the initial one), and the state after."""
+        raise NotImplementedError
+
+
+class Current(Stage):
+    """A sum of terms without a neuron: the readout, or a current that several layers read."""
+
+    def __init__(self, inputs: tuple[str, ...], terms: list[Term]) -> None:
+        super().__init__(inputs)
+        self.terms = nn.ModuleList(terms)
+
+    def run(self, values: list[Value], steps: int, state: State) -> tuple[Value, State]:
+        found = [term.current(value, steps) for term, value in zip(self.terms, values, strict=True)]
+        if all(still for _, still in found):
+            return Still(_added([y for y, _ in found])), None
+        return _added([torch.cat([y] * steps) if still else y for y, still in found]), None
+
+
+class Membranes(NamedTuple):
+    """The state of a fused neuron, laid out as its kernel wants it."""
+
+    at: Geometry
+    flat: bool
+    kept: list[Tensor]
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        """Each `[B, ...]`."""
+        return tuple(self.at.unblocked(s, self.flat) for s in self.kept)
+
+
+class Layer(Current):
+    """Terms and the neuron that they drive, fused where that is possible."""
+
+    def __init__(self, inputs: tuple[str, ...], terms: list[Term], neuron: Neuron) -> None:
+        super().__init__(inputs, terms)
+        self.neuron = neuron
+        self._kernel: Fused | None = None
+        self._looked = False
+
+    def run(self, values: list[Value], steps: int, state: State) -> tuple[Value, State]:
+        kernel = None if isinstance(state, tuple) and not isinstance(state, Membranes) else self._found()
+        if kernel is not None:
+            found = self._together(kernel, values, steps, state)
+            if found is not None:
+                return found
+        current, _ = super().run(values, steps, None)
+        spikes, after = self.neuron._run(dense(current, steps), steps, state.tensors() if isinstance(state, Membranes) else state)
+        return packed(spikes), tuple(after)
+
+    def _found(self) -> Fused | None:
+        if not self._looked:
+            self._looked = True
+            values = self.neuron.values()
+            try:
+                self._kernel = Fused(self.neuron, tuple(values), tuple(v.numel() > 1 for v in values.values()))
+            except (CannotFuse, CannotCompile) as error:
+                self.reason = str(error)
+        return self._kernel
+
+    def _together(self, kernel: Fused, values: list[Value], steps: int, state: Membranes | None) -> tuple[Value, State] | None:
+        pairs = list(zip(self.terms, values, strict=True))
+        found = [(term, value, term.reaching(value)) for term, value in pairs]
+        reaching = [r for _, _, r in found if r is not None]
+        base, bias = self._ready([(term, value) for term, value, r in found if r is None], steps), None
+        biases = [term.bias for term, _, r in found if r is not None and term.bias is not None]
+        if biases:
+            bias = _added([torch.zeros(reaching[0].out[0]), *biases])
+        flat = reaching[0].flat if reaching else base is not None and base.dim() == 2
+        if base is not None and base.dim() not in (2, 4):
+            self.reason = f"its current {list(base.shape)} is neither [N, C] nor [N, C, H, W]"
+            return None
+        size = reaching[0].out if reaching else (*base.shape[1:], 1, 1)[:3]
+        rows = len(reaching[0].bits.words[0]) if reaching else len(base)
+        images = rows if not reaching and all(isinstance(v, Still) for v in values) else rows // steps
+        at = Geometry(steps, images, size[1], size[2], size[0])
+        if state is None:
+            state = Membranes(at, flat, self._first(at, [images, *size[: 1 if flat else 3]]))
+        numbers = [at.per_channel(v) for v in self.neuron.values().values()]
+        bits = kernel.run(at, reaching, base, bias, state.kept, numbers)
+        if bits is None:
+            self.reason = "its spikes are no whole numbers below 128"
+            return None
+        return Events(Bits(bits.words.flatten(2, 3).squeeze(2), bits.channels, bits.planes, bits.signed) if flat else bits), state
+
+    def _first(self, at: Geometry, shape: list[int]) -> list[Tensor]:
+        if self.neuron.starts_at_zero:
+            return [at.silent() for _ in self.neuron.states]
+        return [at.blocked(s) for s in self.neuron.initial(torch.zeros(shape))]
+
+    def _ready(self, found: list[tuple[Any, Value]], steps: int) -> Tensor | None:
+        """The sum of the currents that are computed densely, `[B, ...]` where none moves."""
+        pairs = [term.current(value, steps) for term, value in found]
+        still, moving = [y for y, s in pairs if s], [y for y, s in pairs if not s]
+        if still and moving:
+            moving.append(torch.cat([_added(still)] * steps))
+        return _added(moving or still) if pairs else None
+
+
+class Pool(Stage):
+    """An average or maximum of windows, on bits where these have such a form."""
+
+    def __init__(self, inputs: tuple[str, ...], kind: str, kernel: Any, stride: Any = None, padding: Any = 0) -> None:
+        super().__init__(inputs)
+        self.kind, self.kernel, self.stride, self.padding = kind, kernel, stride, padding
+
+    def run(self, values: list[Value], steps: int, state: State) -> tuple[Value, State]:
+        (value,) = values
+        if isinstance(value, Events) and not value.flat and value.bits.words.dim() == 5 and not value.bits.signed:
+            kernel, stride = self._window(value.bits.shape[2:])
+            if kernel is None:
+                self.reason = "windows of different sizes"
+            elif self.kind == "max":
+                return Events(events.max_pool2d(value.bits, kernel, stride, self.padding), value.scale), None
+            elif (kernel[0] * kernel[1] * (2**value.bits.planes - 1)).bit_length() <= MOST_PLANES:
+                return Events(events.sum_pool2d(value.bits, kernel, stride, self.padding), value.scale / (kernel[0] * kernel[1])), None
+            else:
+                self.reason = f"sums reach 2^{MOST_PLANES}"
+        else:
+            self.reason = "its input is no unsigned events"
+        still = isinstance(value, Still)
+        y = self._dense(value.x if still else dense(value, steps))
+        return (Still(y) if still else y), None
+
+    def _window(self, size: Any) -> Any:
+        if self.kind != "adaptive":
+            kernel = _two(self.kernel)
+            return kernel, kernel if self.stride is None else _two(self.stride)
+        out = [n if o is None else o for n, o in zip(size, _two(self.kernel), strict=True)]
+        if any(n % o for n, o in zip(size, out, strict=True)):
+            return None, None
+        kernel = tuple(n // o for n, o in zip(size, out, strict=True))
+        return kernel, kernel
+
+    def _dense(self, x: Tensor) -> Tensor:
+        if self.kind == "adaptive":
+            return F.adaptive_avg_pool2d(x, self.kernel)
+        return (F.max_pool2d if self.kind == "max" else F.avg_pool2d)(x, self.kernel, self.stride, self.padding)
+
+
+class Flat(Stage):
+    """`flatten(1)`."""
+
+    def run(self, values: list[Value], steps: int, state: State) -> tuple[Value, State]:
+        (value,) = values
+        if isinstance(value, Events):
+            return Events(value.bits, value.scale, value.bits.words.dim() == 5), None
+        return (Still(value.x.flatten(1)) if isinstance(value, Still) else value.flatten(1)), None
+
+
+class Plain(Stage):
+    """Any other module, on dense values."""
+
+    def __init__(self, inputs: tuple[str, ...], module: nn.Module) -> None:
+        super().__init__(inputs)
+        self.module = module
+        self.reason = f"{type(module).__name__} has no form on events"
+
+    def run(self, values: list[Value], steps: int, state: State) -> tuple[Value, State]:
+        unfolds = any(isinstance(m, Temporal) for m in self.module.modules())
+        if not unfolds:
+            still = all(isinstance(v, Still) for v in values)
+            y = self.module(*[v.x if still else dense(v, steps) for v in values])
+            return (Still(y) if still else y), None
+        state, rows = {} if state is None else state, [dense(v, steps).chunk(steps) for v in values]
+        spikes = []
+        for t in range(steps):
+            with carrying(state):
+                spikes.append(self.module(*[r[t] for r in rows]))
+        return packed(torch.cat(spikes)), state
+
+
+def _added(parts: list[Tensor]) -> Tensor:
+    total = parts[0]
+    for part in parts[1:]:
+        total = total + part
+    return total
+
+
+def _two(value: Any) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) or value is None else tuple(value)
