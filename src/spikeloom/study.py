@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from spikeloom import data, measure, models, recipes
+from spikeloom import data, infer, measure, models, recipes
 from spikeloom.convert import Affine, Converted, convert, files, routes
 from spikeloom.convert.passes import NameModules
 from spikeloom.convert.take import take
@@ -29,6 +29,7 @@ from spikeloom.train.run import build, read_as
 CALIBRATED, PROBED, SHOWN = 1024, 64, 3
 COMPARED = 2048  # images times steps whose layers are held at once, to compare them with the ANN's
 ROWS = 512  # images times steps in one call: what the caches hold
+EXACT = 32  # images in one call of the Runner
 PRECISION = Choice(("float32", "bfloat16"), "of the layers while accuracy is measured")
 
 
@@ -109,8 +110,8 @@ def study(
     """Convert, measure on the whole test set, and return the record (docs/record.md).
 
     target: share of the ANN's accuracy to reach. calibration: number of training images for the rules that need data. precision:
-    `"float32"`, or `"bfloat16"`: autocast while the converted network's accuracy is measured, and nowhere else. progress: wraps the batches
-    of the test set, given with their number.
+    of the converted network while its accuracy is measured, and nowhere else: `"float32"`, by the Runner, or `"bfloat16"`, by autocast.
+    progress: wraps the batches of the test set, given with their number.
     """
     started = time.perf_counter()
     PRECISION.check("convert --precision", precision)
@@ -128,10 +129,11 @@ def study(
     converted = time.perf_counter()
     dense = _ann_accuracy(net, images, prepare)
     torch.manual_seed(seed)
-    size = max(ROWS // (steps + snn.prelude), 1)
+    low = precision == "bfloat16"
+    runs, size = (snn, max(ROWS // (steps + snn.prelude), 1)) if low else (infer.compile(snn), EXACT)
     batches: Iterable[Any] = _batches(images, prepare, size)
-    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
-        found = measure.accuracy(snn, progress(batches, -(-len(images.test_labels) // size)) if progress else batches)
+    with torch.autocast("cpu", torch.bfloat16, enabled=low):
+        found = measure.accuracy(runs, progress(batches, -(-len(images.test_labels) // size)) if progress else batches)
     goal = None if target is None else found.steps_to(target * dense)
     cost, by_step = _cost(snn, prepare(images.test_images[:PROBED]))
     return {

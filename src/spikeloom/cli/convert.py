@@ -23,7 +23,7 @@ def add(command: Command) -> None:
     convert.add_argument("--target", type=_share, help="report the fewest steps with this share of the ANN's accuracy, 0.99 or 99%%")
     convert.add_argument("--pixels", help="what the network takes: raw, in [0, 1], or standardised (default: as trained; files: raw)")
     convert.add_argument("--calibration", type=int, default=1024, help="number of training images to calibrate on (default %(default)s)")
-    convert.add_argument("--precision", default="float32", help="of the layers while accuracy is measured: float32 or bfloat16 (autocast)")
+    convert.add_argument("--precision", default="float32", help="while accuracy is measured: float32 (compiled) or bfloat16 (autocast)")
     convert.add_argument("--seed", type=int, default=0, help="of the choice of these images, and of random input (default %(default)s)")
     convert.add_argument("--data-dir", help="folder with the data sets, as for train")
     convert.add_argument("--out", type=Path, help="folder for record.json and report.html")
