@@ -4,8 +4,9 @@ import torch
 from torch import nn
 
 from spikeloom import LIF, models
-from spikeloom.core.errors import DataError
+from spikeloom.core.errors import DataError, ParameterError
 from spikeloom.io import weights
+from spikeloom.nn.activations import QCFS
 
 
 def test_round_trip_is_bit_exact_and_leaves_no_temporary_file(tmp_path):
@@ -37,3 +38,17 @@ def test_files_that_do_not_fit_are_refused_by_name(tmp_path):
     np.savez(tmp_path / "w.npz", **{"0.weight": np.ones((3, 4)), "extra": np.zeros(3)})
     with pytest.raises(DataError, match=r"missing \['0.bias'\], unknown \['extra'\], other shapes \['0.weight \[3, 4\] for \[3, 2\]'\]"):
         weights.load(net, tmp_path / "w.npz")
+
+
+def test_what_a_file_lacks_stays_where_asked_and_is_named(tmp_path):
+    net = nn.Sequential(nn.Linear(2, 3), QCFS(scale=3.0))
+    np.savez(tmp_path / "w.npz", **{"0.weight": np.ones((3, 2)), "0.bias": np.zeros(3)})
+    assert weights.load(net, tmp_path / "w.npz", missing="kept") == ["1.scale"]
+    assert torch.equal(net[0].weight, torch.ones(3, 2)) and net[1].scale == 3
+    with pytest.raises(DataError, match=r"missing \['1.scale'\]"):
+        weights.load(net, tmp_path / "w.npz")
+    with pytest.raises(ParameterError, match="missing"):
+        weights.load(net, tmp_path / "w.npz", missing="ignored")
+    np.savez(tmp_path / "empty.npz")
+    with pytest.raises(DataError, match="missing"):
+        weights.load(net, tmp_path / "empty.npz", missing="kept")

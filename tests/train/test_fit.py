@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from spikeloom import recipes
-from spikeloom.core.errors import ParameterError, RecipeError, RecordError, SpikeloomError
+from spikeloom.core.errors import DataError, ParameterError, RecipeError, RecordError, SpikeloomError
 from spikeloom.io import weights
 from spikeloom.train import build, record
 from spikeloom.train.checkpoint import SafeCheckpointIO
@@ -52,6 +52,23 @@ def test_evaluating_the_saved_weights_gives_the_recorded_accuracy(trained):
     again = evaluate(recipes.load("stbp-digits", TINY), out / "weights.safetensors")
     for key in ("accuracy_by_step", "layers", "operations", "synops_per_image", "energy_uJ", "params"):
         assert again[key] == found[key]
+
+
+def test_training_begins_with_the_weights_that_are_given(trained, tmp_path):
+    out, found = trained
+    still = {"epochs": 1, "steps": 3, "lr": 1e-30}  # nothing moves in float32
+    run = recipes.load("stbp-digits", still)
+    tuned = fit(run, tmp_path / "tuned", overrides=still, start=out)
+    kept, begun = weights.read(tmp_path / "tuned" / "weights-last.safetensors"), weights.read(out / "weights.safetensors")
+    assert kept.keys() == begun.keys() and all(torch.equal(kept[name], begun[name]) for name in begun)
+    assert tuned["accuracy"]["last"] == found["accuracy"]["test"]
+    assert tuned["start"]["weights"].endswith("/weights.safetensors") and len(tuned["start"]["sha256"]) == 64 and tuned["fresh"] == []
+    assert found["start"] is None
+    with pytest.raises(RecordError, match=r"another run \(start differ\)"):
+        fit(run, tmp_path / "tuned", resume="allowed", overrides=still)
+    assert fit(run, tmp_path / "tuned", resume="allowed", overrides=still, start=out)["accuracy"] == tuned["accuracy"]
+    with pytest.raises(DataError, match="no-such-network"):
+        fit(run, tmp_path / "other", start="no-such-network")
 
 
 def test_a_folder_that_holds_a_run_is_not_overwritten(trained):

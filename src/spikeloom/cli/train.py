@@ -18,6 +18,7 @@ def add(command: Command) -> None:
     train.add_argument("changes", nargs="*", metavar="key=value", help="override an existing field of the recipe")
     train.add_argument("--data-dir", help="folder with the data sets (else SPIKELOOM_DATA, else the Hugging Face hub)")
     train.add_argument("--out", type=Path, help="folder of the run (default runs/RECIPE)")
+    train.add_argument("--weights", help="begin with these: a file, a run folder, or a name of the zoo (default: fresh weights)")
     train.add_argument("--resume", action="store_true", help="go on with the run in --out, or start it")
     evaluate = command("eval", _eval, "Evaluate a run folder, or weights from a file in a recipe's network, on the test set.")
     evaluate.add_argument("what", metavar="DIR|RECIPE")
@@ -48,8 +49,13 @@ def _train(chosen: argparse.Namespace) -> None:
     changed = changes(chosen.changes)
     run = recipes.load(chosen.recipe, changed)
     out = chosen.out or Path("runs") / chosen.recipe
-    carry_out = perform if isinstance(run, Experiment) else fit
-    record = carry_out(run, out, chosen.data_dir, "allowed" if chosen.resume else "never", changed)
+    given = (out, chosen.data_dir, "allowed" if chosen.resume else "never", changed)
+    if isinstance(run, Experiment):
+        if chosen.weights:
+            raise RecipeError(refusal("train --weights", chosen.weights, "none", f"{chosen.recipe} is an experiment, which makes its own"))
+        record = perform(run, *given)
+    else:
+        record = fit(run, *given, start=chosen.weights)
     if record:
         found = {**record["accuracy"], **record.get("results", {})}
         came_out = ", ".join(f"{name} {short(value)}" for name, value in found.items() if value is not None)

@@ -9,7 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from spikeloom.core.errors import DataError, refusal
+from spikeloom.core.params import Choice
 from spikeloom.neurons import Neuron
+
+MISSING = Choice(("refused", "kept"), "a weight that the file does not have")
 
 
 def save(module: nn.Module, path: Path) -> None:
@@ -42,17 +45,20 @@ def read(path: Path) -> dict[str, Tensor]:
     raise DataError(refusal("weights", str(path), "a .safetensors or .npz file"))
 
 
-def load(module: nn.Module, path: Path) -> None:
+def load(module: nn.Module, path: Path, missing: str = "refused") -> list[str]:
     """Fill `module` from `path`; fixed neuron constants may be absent (the configuration has them).
 
-    Raises DataError when a weight is missing, unknown or of another shape.
+    missing: `"refused"`, or `"kept"`: what the file does not have stays as it is. Returns the names of what stayed.
+    Raises DataError when a weight is missing and refused, unknown or of another shape, and when nothing fits.
     """
+    MISSING.check("weights missing", missing)
     tensors, own = read(path), module.state_dict()
     constants = {f"{name}.{buffer}" for name, m in module.named_modules() if isinstance(m, Neuron) for buffer, _ in m.named_buffers()}
-    missing = sorted(set(own) - set(tensors) - {name.lstrip(".") for name in constants})
+    absent = sorted(set(own) - set(tensors) - {name.lstrip(".") for name in constants})
     unknown = sorted(set(tensors) - set(own))
     shapes = [f"{n} {list(tensors[n].shape)} for {list(own[n].shape)}" for n in tensors if n in own and tensors[n].shape != own[n].shape]
-    if missing or unknown or shapes:
-        found = f"missing {missing[:4]}, unknown {unknown[:4]}, other shapes {shapes[:4]}"
+    if unknown or shapes or (absent and (missing == "refused" or not tensors)):
+        found = f"missing {absent[:4]}, unknown {unknown[:4]}, other shapes {shapes[:4]}"
         raise DataError(f"weights: {path} does not fit the network: {found}")
     module.load_state_dict({**own, **{name: value.to(own[name].dtype) for name, value in tensors.items()}})
+    return absent

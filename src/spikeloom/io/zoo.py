@@ -51,6 +51,15 @@ def load(name: str, folder: str | Path | None = None) -> nn.Module:
     Card and weights come from `folder`, else `$SPIKELOOM_ZOO`, else the `zoo` of a checkout, else the Hugging Face hub.
     Raises DataError for an unknown name, a missing file, and weights whose checksum is not the card's.
     """
+    card, file = find(name, folder)
+    net = models.known[card.function](**card.options)
+    weights.load(net, file)
+    net.card = card  # type: ignore[assignment]
+    return net.eval()
+
+
+def find(name: str, folder: str | Path | None = None) -> tuple[Card, Path]:
+    """The card and the file of weights of `name`, its checksum checked; places and errors as in `load`."""
     where, known = _folder(folder), cards(folder)
     if name in known:
         card, file = known[name], where / f"{name}.safetensors"  # type: ignore[operator]
@@ -63,10 +72,7 @@ def load(name: str, folder: str | Path | None = None) -> nn.Module:
     found = hashlib.sha256(file.read_bytes()).hexdigest()
     if found != card.sha256:
         raise DataError(f"zoo: {file} has checksum {found[:12]}..., its card says {card.sha256[:12]}...; it is truncated or another file")
-    net = models.known[card.function](**card.options)
-    weights.load(net, file)
-    net.card = card  # type: ignore[assignment]
-    return net.eval()
+    return card, file
 
 
 def keep(net: nn.Module, card: dict[str, Any], folder: Path) -> Card:

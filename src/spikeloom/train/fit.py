@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import sys
 import warnings
@@ -11,19 +12,24 @@ from typing import Any
 from spikeloom import data
 from spikeloom.core.errors import RecipeError
 from spikeloom.core.params import Choice
-from spikeloom.io import weights
+from spikeloom.io import weights, zoo
 from spikeloom.train import record
 from spikeloom.train.keeper import WEIGHTS, Keeper
 from spikeloom.train.run import Run, Training, build
 
 LAST, CHECKPOINT = "weights-last.safetensors", "checkpoint.safetensors"
-SAME = ("recipe", "steps", "encoder", "network", "training", "augment")  # what makes two runs the same
+SAME = ("recipe", "steps", "encoder", "network", "training", "augment", "start")  # what makes two runs the same
 
 
-def fit(run: Run, out: Path, data_dir: str | None = None, resume: str = "never", overrides: dict[str, Any] | None = None) -> dict[str, Any]:
+def fit(
+    run: Run, out: Path, data_dir: str | None = None, resume: str = "never", overrides: dict[str, Any] | None = None,
+    start: Path | str | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Train `run` into the folder `out` and return its record.
 
     resume: `"never"` refuses a folder that holds a run, `"allowed"` goes on where it stopped (or starts).
+    start: weights to begin with instead of fresh ones: a file, a run folder, or a name of the zoo. Parameters that they do not have (a
+    neuron's or an activation's own) begin fresh; the record's `fresh` names them.
     Writes `weights.safetensors` (the epoch picked on validation), `weights-last.safetensors`, `record.json` (after every
     epoch, complete at the end) and `checkpoint.safetensors`.
     Raises RecordError when `out` holds a run and resume is `"never"`, or holds another run.
@@ -33,11 +39,14 @@ def fit(run: Run, out: Path, data_dir: str | None = None, resume: str = "never",
     from spikeloom.train.evaluate import measured
     from spikeloom.train.learner import Learner
 
-    head = record.describe(run, overrides or {})
+    begin = None if start is None else _file(start)
+    head = record.describe(run, overrides or {}) | {"start": None if begin is None else _origin(start, begin)}
     record.claim(out, head, resume, SAME, CHECKPOINT)
     images = data.load(run.data.name, data_dir)
     lightning.seed_everything(run.training.seed, verbose=False)
     snn = build(run)
+    if begin is not None:
+        head["fresh"] = weights.load(snn.net, begin, missing="kept")
     head["params"] = sum(p.numel() for p in snn.parameters())
     learner = Learner(run, snn, images.mean, images.std, len(images.classes))
     learner.keep = keeper = Keeper(out, head)
@@ -53,6 +62,19 @@ def fit(run: Run, out: Path, data_dir: str | None = None, resume: str = "never",
     final["accuracy"]["test"] = final.pop("test_accuracy")
     record.write(final, out / "record.json")
     return final
+
+
+def _file(start: Path | str) -> Path:
+    path = Path(start)
+    if path.is_dir():
+        return path / WEIGHTS
+    return path if path.suffix else zoo.find(str(start))[1]
+
+
+def _origin(start: Path | str, file: Path) -> dict[str, Any]:
+    """What the record says of the weights in `file`: enough to know them by, and nothing of the machine."""
+    named = "/".join(file.absolute().parts[-2:])
+    return {"weights": named, "sha256": hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else ""}
 
 
 def _trainer(training: Training, out: Path) -> Any:
