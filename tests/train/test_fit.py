@@ -144,6 +144,8 @@ def test_the_first_of_the_best_validated_epochs_is_picked():
 def test_records_that_cannot_be_read_are_refused_by_name(tmp_path):
     with pytest.raises(RecordError, match=r"no such file; make one with `spikeloom train"):
         record.read(tmp_path)
+    with pytest.raises(RecordError, match="no such file"):
+        record.read(Path(__file__))
     (tmp_path / "record.json").write_text("{")
     with pytest.raises(RecordError, match="not JSON"):
         record.read(tmp_path)

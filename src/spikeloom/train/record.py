@@ -70,7 +70,7 @@ def read(folder: Path) -> dict[str, Any]:
     path = folder / "record.json"
     try:
         record = json.loads(path.read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise RecordError(f"{path}: no such file; make one with `spikeloom train RECIPE --out {folder}`") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise RecordError(f"{path}: not JSON ({error}); train again or restore the file") from None
