@@ -36,6 +36,29 @@ def test_gradients_pass_the_floor(float64):
     assert activation.scale.grad.item() == pytest.approx((0.25 - 0.35) + 1, abs=1e-15)
 
 
+@pytest.mark.parametrize("shape", [(), (0, 3), (5,), (3, 70_000), (2, 3, 150, 200)])
+def test_in_pieces_it_is_the_formula_with_its_floor_passed(float64, shape):
+    z, weights = torch.randn(shape) * 3, torch.randn(shape)
+    for given in (z, z.to(memory_format=torch.channels_last)) if z.dim() == 4 else (z,):
+        activation, scale = QCFS(levels=6, scale=2.0), torch.tensor(2.0).requires_grad_()
+        x, y = given.clone().requires_grad_(), given.clone().requires_grad_()
+        (activation(x) * weights).sum().backward()
+        steps = y * 6 / scale + 0.5
+        formula = scale * ((steps + (steps.floor() - steps).detach()) / 6).clamp(0, 1)
+        (formula * weights).sum().backward()
+        torch.testing.assert_close(activation(given), formula, rtol=0, atol=1e-14)
+        torch.testing.assert_close(x.grad, y.grad, rtol=0, atol=1e-14)
+        torch.testing.assert_close(activation.scale.grad, scale.grad if y.numel() else torch.tensor(0.0), rtol=1e-12, atol=1e-12)
+
+
+def test_half_numbers_are_quantised_in_single_precision():
+    z = torch.linspace(-1, 9, 1000).bfloat16().requires_grad_()
+    a = QCFS()(z)
+    assert a.dtype == torch.float32 and torch.equal(a, QCFS()(z.float()))
+    a.sum().backward()
+    assert z.grad.dtype == torch.bfloat16 and set(z.grad.tolist()) == {0.0, 1.0}
+
+
 @pytest.mark.parametrize(
     ("options", "match"),
     [

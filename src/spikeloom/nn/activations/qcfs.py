@@ -6,11 +6,16 @@ At constant input it equals, bit for bit up to rounding of a, what IF(reset="sub
 steps: scale times the rate.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from spikeloom.core import bibliography
 from spikeloom.core.params import Count, Param
+
+PIECE = 1 << 16  # elements at a time
 
 
 class QCFS(nn.Module):
@@ -31,10 +36,48 @@ class QCFS(nn.Module):
         self.scale = nn.Parameter(Param(8.0, low=0, low_open=True, doc="the ceiling").check("QCFS.scale", scale).clone())
 
     def forward(self, z: Tensor) -> Tensor:
-        z = z.float() if z.dtype in (torch.float16, torch.bfloat16) else z  # half a number's digits move the steps
-        steps = z * self.levels / self.scale + 0.5
-        steps = steps + (steps.floor() - steps).detach()
-        return self.scale * (steps / self.levels).clamp(0, 1)
+        return _Quantise.apply(z, self.scale, self.levels)
 
     def extra_repr(self) -> str:
         return f"levels={self.levels}"
+
+
+class _Quantise(torch.autograd.Function):
+    """In pieces that a cache holds: written as one torch call after the other it would take more time than the convolutions around it."""
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, scale: Tensor, levels: int) -> Tensor:
+        ctx.save_for_backward(z, scale)
+        ctx.levels = levels
+        wide = torch.float32 if z.dtype in (torch.float16, torch.bfloat16) else z.dtype  # half a number's digits move the steps
+        result = torch.empty_like(z, dtype=wide)
+        for part, given in zip(_pieces(result), _pieces(z), strict=True):
+            _steps(part.copy_(given), scale, levels).div_(levels).clamp_(0, 1).mul_(scale)
+        return result
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        """With the floor passed, da/dz = 1 between the ends, and da/dscale = a/scale - z/scale there, 0 below and 1 above."""
+        z, scale = ctx.saved_tensors
+        passed, total = torch.empty_like(z), torch.zeros((), dtype=torch.float64, device=z.device)
+        for part, given, incoming in zip(_pieces(passed), _pieces(z), _pieces(grad), strict=True):
+            wide = given.to(grad.dtype, copy=True)
+            steps = _steps(wide.clone(), scale, ctx.levels)
+            inside = (steps >= 0) & (steps <= ctx.levels)
+            through = incoming * inside
+            part.copy_(through)
+            # sum of grad (k/L - z/scale) inside and of grad above
+            share = steps.div_(ctx.levels).clamp_(0, 1).mul_(incoming)
+            total += share.sum() - wide.mul_(through).sum() / scale
+        return passed, total.to(scale.dtype).view_as(scale), None
+
+
+def _steps(z: Tensor, scale: Tensor, levels: int) -> Tensor:
+    """floor(z levels / scale + 1/2), in place."""
+    return z.mul_(levels).div_(scale).add_(0.5).floor_()
+
+
+def _pieces(x: Tensor) -> tuple[Tensor, ...]:
+    """x cut along its first axis."""
+    return x.split(max(PIECE * len(x) // max(x.numel(), 1), 1)) if x.dim() else (x,)
