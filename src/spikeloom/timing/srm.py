@@ -63,7 +63,7 @@ def srm_conv2d_times(
     t_in: Tensor, weight: Tensor, delays: Tensor, tau: float = 7.0, threshold: float = 1.0, *, kernel: str = "alpha",
     slope: str = "clamp", floor: float = 0.1, silent: str = "none", push: float = 0.01, stride: Any = 1, padding: Any = 0,
 ) -> Tensor:  # fmt: skip
-    """The same for neurons that read patches of a map of times: `[B, out, H', W']`; a weight's gradient is summed over the places.
+    """`srm_times` of neurons that read patches of a map of times: `[B, out, H', W']`; a weight's gradient is summed over the places.
 
     Args:
         t_in: `[B, C, H, W]`, ms. weight: `[out, C, kh, kw, K]`. delays: `[K]`, or as `weight`, ms.
@@ -207,7 +207,7 @@ class SRMLinear(_SRM):
 
 
 class SRMConv2d(_SRM):
-    """The same as a convolution: times `[B, in_channels, H, W]` to `[B, out_channels, H', W']`; padding never spikes.
+    """`SRMLinear` as a convolution: times `[B, in_channels, H, W]` to `[B, out_channels, H', W']`; padding never spikes.
 
     Args:
         kernel_size, stride, padding: a number or a pair.
