@@ -2,13 +2,16 @@
 
 import dataclasses
 import json
+import math
 
+import numpy as np
 import pytest
 import torch
 
-from spikeloom import recipes
+from spikeloom import recipes, report
 from spikeloom.core.errors import ParameterError, RecipeError
 from spikeloom.experiments import clusters, maass, spikeprop
+from spikeloom.experiments._figures import BINS, counted, times_histogram
 from spikeloom.train.experiment import perform
 
 SMALL = {
@@ -18,6 +21,19 @@ SMALL = {
     "maass-approximation": {"segments": (2, 4), "segments_2d": (2, 4), "points": 201, "points_2d": 21},
     "spike-clusters": {"sets": ("gaussians",), "starts": 2, "members": 4, "epochs": 1},
 }  # fmt: skip
+
+
+THREE = [["inputs", "hidden", "outputs"]]
+FIRE = {  # layers in the histograms of spike times; those of a raster
+    "spikeprop-xor": (THREE, THREE * 4), "spikeprop-iris": (THREE, THREE * 3), "spikeprop-cancer": (THREE, THREE * 3),
+    "maass-approximation": ([], []), "spike-clusters": ([["inputs", "neurons before", "neurons after"]], [["inputs", "neurons"]] * 3),
+}  # fmt: skip
+
+
+def fire(record):
+    """The histograms of spike times, and the rasters."""
+    found = [f for f in record["figures"] if f["title"] == "When the neurons fire"]
+    return found, [f for f in record["figures"] if f["kind"] == "raster"]
 
 
 def stable(record):
@@ -42,6 +58,10 @@ def test_a_killed_run_resumes_to_the_same_record(name, tmp_path, monkeypatch):
     resumed = perform(experiment, tmp_path / "killed", resume="allowed")
     assert stable(resumed) == stable(whole)
     assert resumed["parts"] == {"done": len(experiment.parts()), "of": len(experiment.parts())}
+    histograms, rasters = fire(resumed)
+    named = [[row["name"] for row in f["series"]] for f in histograms], [[row["name"] for row in f["groups"]] for f in rasters]
+    assert named == FIRE[name]
+    assert report.page(resumed).count("<b>When the neurons fire.</b>") == len(histograms)
     assert resumed["results"] and all({"kind", "title"} <= set(figure) for figure in resumed["figures"])
 
 
@@ -52,6 +72,27 @@ def test_xor_is_learnt_by_the_papers_rule(tmp_path):
     (rows,) = [figure["rows"] for figure in record["figures"] if figure["kind"] == "table"]
     assert [row[:3] for row in rows] == [[0, 0, 16], [0, 6, 10], [6, 0, 10], [6, 6, 16]]
     assert sum((row[3] - row[2]) ** 2 for row in rows) / 2 < 1
+
+
+def test_the_histogram_counts_what_the_rasters_show(tmp_path):
+    """One start of XOR: all that the histogram counts stands in the four rasters."""
+    (histogram,), rasters = fire(perform(recipes.load("spikeprop-xor", {"seeds": 1, "epochs": 3}), tmp_path))
+    assert histogram["series"][0]["counts"][:13] == pytest.approx([8 / 12, *[0] * 11, 4 / 12])  # 3 inputs, 4 patterns, 0 and 6 ms
+    for row, groups in zip(histogram["series"], zip(*(f["groups"] for f in rasters), strict=True), strict=True):
+        times = [time for group in groups for time, _ in group["points"]]
+        counts, edges = np.histogram(times, BINS, (0, 26))
+        assert times and max(times) < 26
+        np.testing.assert_allclose(row["edges"], edges, atol=1e-12)
+        np.testing.assert_allclose(row["counts"], counts / sum(group["neurons"] for group in groups), atol=1e-12)
+
+
+def test_late_and_silent_neurons_in_the_histogram():
+    times = torch.tensor([[0.0, 0.49, 25.9, 26.0], [80.0, math.inf, 0.5, math.inf]])
+    found = counted(times, 26.0)
+    assert (found["counts"][:2], found["counts"][-1], sum(found["counts"]), found["of"]) == ([2, 1], 3, 6, 8)
+    assert counted(times[:0], 26.0)["counts"] == [0] * BINS
+    (row,) = times_histogram("Two.", {"layer": [found, counted(torch.zeros(1, 2), 26.0)]})["series"]
+    assert (row["counts"][0], row["counts"][-1]) == (0.4, 0.3)
 
 
 def test_iris_is_learnt_well_beyond_chance():

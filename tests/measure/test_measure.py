@@ -129,6 +129,13 @@ def test_timing_layers_count_every_spike_that_arrives_once_per_synapse():
     assert shown[0]["traces"] == []
 
 
+def test_every_layer_of_a_network_of_spike_times_is_shown():
+    snn = SNN(nn.Sequential(*(RelPSPLinear(4, 4) for _ in range(6))), 1, "first_spike")
+    assert [layer["name"] for layer in measure.sample(snn, torch.ones(1, 4))["layers"]] == list("012345")
+    deep = SNN(nn.Sequential(*(RelPSPLinear(4, 4) for _ in range(15))), 1, "first_spike")
+    assert [layer["name"] for layer in measure.sample(deep, torch.ones(1, 4))["layers"]] == [str(2 * i) for i in range(8)]
+
+
 def test_a_timing_layer_where_nothing_fires_has_no_times():
     snn = SNN(nn.Sequential(RelPSPLinear(2, 3)), 1, "first_spike")
     (row,) = measure.activity(snn, [torch.zeros(1, 2)])

@@ -6,6 +6,7 @@ from spikeloom import report
 from spikeloom.core.errors import RecordError
 from spikeloom.report.figures import DRAWN, figures
 from spikeloom.report.record import FIGURES, check
+from spikeloom.report.samples import samples
 
 PIXEL = "data:image/png;base64,iVBORw0KGgo="
 GIVEN = [
@@ -73,4 +74,8 @@ def timed():
 def test_spike_times_are_shown_as_times():
     page = report.page(timed())
     assert 'id="times"' in page and "When the neurons fire" in page and "first 1.5" in page
+    many = timed()
+    many["samples"][0]["layers"] = [{**many["samples"][0]["layers"][0], "name": f"layer-{i}"} for i in range(6)]
+    panels = samples(many, "")
+    assert all(f"layer-{i}, 2 neurons" in panels for i in range(6))
     assert "Spike times of image 1" in page and "time step" not in page.partition('id="samples"')[2]

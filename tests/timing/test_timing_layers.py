@@ -215,6 +215,8 @@ T, W = torch.rand(2, 3), torch.rand(4, 3)
         (lambda: RelPSPConv2d(1, 2, 3, silent="no"), ParameterError, "RelPSPConv2d.silent: got 'no'"),
         (lambda: RelPSPConv2d(1, 2, 3, stride=0), ParameterError, r"Conv2d stride, padding: got \(\(0, 0\), \(0, 0\)\); must be a stride"),
         (lambda: RelPSPConv2d(1, 2, 3, padding=-1), ParameterError, "RelPSPConv2d stride, padding"),
+        (lambda: relpsp_conv2d_times(T.view(1, 1, 2, 3), W.view(3, 1, 2, 2), stride=(0, 1)), ParameterError, "conv2d_times stride, pad"),
+        (lambda: WindowedConv2d(1, 2, 3, stride=0, start=1.0), ParameterError, "WindowedConv2d stride, padding"),
         (lambda: windowed_times(T, W[:, :2], 1, 2), ShapeError, r"windowed t_in and weight: got '\[2, 3\] and \[4, 2\]'"),
         (lambda: windowed_times(T, W, 2, 1), ParameterError, r"windowed start, end: got \(2, 1\); must be finite, the end after the start"),
         (lambda: windowed_times(T + 1.5, W, 1, 2), ParameterError, 't_in: got "times after the window.s start, or NaN"; must be at most 1'),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from spikeloom.core.params import Choice
+from spikeloom.experiments._figures import counted, times_histogram
 from spikeloom.timing.srm import SRMLinear
 from spikeloom.train.experiment import Experiment
 
@@ -44,6 +46,15 @@ class SpikeProp(Experiment):
 
     def descent(self, net: nn.Module) -> torch.optim.Optimizer:
         return OPTIMISERS[OPTIMISER.check(f"{self.recipe}.optimiser", self.optimiser)](net.parameters(), lr=self.lr)
+
+    def counted(self, layers: Iterable[Tensor]) -> list[dict[str, Any]]:
+        """When the neurons of each layer fire, for `histogram`."""
+        return [counted(times, self.late + self.patience) for times in layers]
+
+    def histogram(self, caption: str, results: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+        """The figure of what `counted` found in every part, under `times`."""
+        found = zip(*(result["times"] for result in results), strict=True)
+        return times_histogram(caption, dict(zip(LAYERS, found, strict=True)))
 
     def loss(self, times: Tensor, targets: Tensor) -> Tensor:
         """1/2 sum of squared differences; a neuron that never fires counts as late by `patience`, and learns by the layer's push."""

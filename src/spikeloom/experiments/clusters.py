@@ -11,13 +11,15 @@ import torch
 from torch import Tensor
 
 from spikeloom.core.errors import RecipeError, refusal
-from spikeloom.experiments._figures import lines
+from spikeloom.experiments._figures import counted, lines, listed, raster, times_histogram
 from spikeloom.timing.first_spike_clusters import first_spike_update, learning_window
-from spikeloom.timing.receptive_fields import population_times
+from spikeloom.timing.receptive_fields import SPAN, population_times
 from spikeloom.timing.srm import srm_times
 from spikeloom.train.experiment import Experiment
 
 SETS = ("gaussians", "iris")
+LAYERS = ("inputs", "neurons before", "neurons after")
+SHOWN = 3  # samples in rasters, of one cluster each
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +68,7 @@ class Clusters(Experiment):
         weight = torch.empty(neurons, code.shape[1], len(delays), dtype=torch.float64).uniform_(self.low, self.high, generator=draw)
         threshold = self.share * 4 * code.isfinite().double().sum(1).mean().item()
         scores, options = [], {"b": self.window_b, "c": self.window_c, "beta": self.window_beta}
-        before = weight
+        before, fired = weight, []
         for epoch in range(self.epochs + 1):
             if epoch:
                 for i in torch.randperm(len(code), generator=draw):
@@ -74,12 +76,16 @@ class Clusters(Experiment):
                     weight = first_spike_update(weight, code[i], t_out, delays, rate=self.rate, **options)
             times = srm_times(code, weight, delays, self.tau, threshold)
             winner = torch.where(times.isfinite().any(1), times.argmin(1), -1)
+            fired.append(times)
             scores.append([adjusted_rand_score(y.tolist(), winner.tolist()), assigned(y, winner)])
             advance(epoch / self.epochs)
+        end = SPAN.default + max(self.delays) + self.tau  # weights are positive: nobody fires later
+        shown = torch.tensor([int((y == k).nonzero()[0]) for k in range(min(SHOWN, int(y.max()) + 1))])
         return {
             "scores": scores, "silent": (winner < 0).double().mean().item(), "used": len(winner[winner >= 0].unique()),
             "params": weight.numel(), "x": x[:, -2:].tolist(), "winner": winner.tolist(),
-            "weights": [_histogram(before), _histogram(weight)],
+            "weights": [_histogram(before), _histogram(weight)], "layers": [listed(v[shown]) for v in (code, fired[-1])],
+            "times": [counted(values, end) for values in (code, fired[0], fired[-1])],
         }  # fmt: skip
 
     def gaussians(self, draw: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -110,6 +116,8 @@ class Clusters(Experiment):
         passes, measures = range(self.epochs + 1), ("Adjusted Rand index", "Share rightly assigned")
         curves = [[(name, passes, found[i]) for name, found in scores.items()] for i in range(2)]
         weights = [{"name": name, **counts} for name, counts in zip(("before", "after"), first["weights"], strict=True)]
+        times = {name: dict(zip(LAYERS, zip(*(r["times"] for r in found), strict=True), strict=True)) for name, found in rows.items()}
+        samples = [dict(zip(("inputs", "neurons"), row, strict=True)) for row in zip(*first["layers"], strict=True)]
         return {
             "params": first["params"], "results": numbers,
             "figures": [
@@ -117,6 +125,8 @@ class Clusters(Experiment):
                 {"kind": "image", "title": "Which neuron fires first", "caption": f"Samples of {part}, their last two features.",
                  "src": _scatter(first["x"], first["winner"]), "alt": "samples in the plane, coloured by the neuron that fires first"},
                 lines("Learning window", "By the time from arrival to spike.", ("arrival - spike, ms", "L"), [("L", dt.tolist(), window)]),
+                *(times_histogram(f"Samples of {name}, all starts.", layers) for name, layers in times.items()),
+                *(raster(f"A sample of cluster {k}", f"Of {part}, after learning.", row) for k, row in enumerate(samples)),
                 {"kind": "histogram", "title": "Weights", "caption": f"Of {part}.", "x_label": "weight", "series": weights},
             ],
         }  # fmt: skip

@@ -72,7 +72,7 @@ class SpikePropClassifier(SpikeProp):
         return {
             "accuracy": accuracy(layers[2], y[test]), "curve": curve, "labels": y[test].tolist(),
             "predictions": winners(layers[2]).tolist(), "classes": names, "layers": [listed(values[: self.shown]) for values in layers],
-            "operations": operations, "params": sum(p.numel() for p in net.parameters()),
+            "times": self.counted(layers), "operations": operations, "params": sum(p.numel() for p in net.parameters()),
         }  # fmt: skip
 
     def code(self, x: Tensor) -> Tensor:
@@ -123,6 +123,7 @@ class SpikePropClassifier(SpikeProp):
                 lines("Accuracy while learning", seen, ("epoch", "accuracy"), curves),
                 lines("Error while learning", seen, ("epoch", "1/2 sum (t - target)², ms²"), [("training", epochs, errors)], y_scale="log"),
                 table("Confusion", "Rows: the class; columns: the answer. All test folds together.", ("", *names, "no spike"), counts),
+                self.histogram("All test samples.", found),
                 *(raster(f"Test sample {k + 1} of {start}", f"Its class: {names[first['labels'][k]]}.", s) for k, s in enumerate(samples)),
             ],
         }  # fmt: skip

@@ -59,7 +59,8 @@ class SpikePropXor(SpikeProp):
             layers = [times, middle := net[0](times), net[1](middle)]
         params = sum(p.numel() for p in net.parameters())
         converged = {"epochs": len(losses) - 1} if losses[-1] < self.stop else {"epochs": None}
-        return {**converged, "losses": losses, "layers": [listed(values) for values in layers], "params": params}
+        shown = {"layers": [listed(values) for values in layers], "times": self.counted(layers)}
+        return {**converged, **shown, "losses": losses, "params": params}
 
     def summarise(self, results: Mapping[str, dict[str, Any]], folder: Path) -> dict[str, Any]:
         first, start = next(iter(results.values())), next(iter(results))
@@ -78,6 +79,7 @@ class SpikePropXor(SpikeProp):
             "figures": [
                 lines("Error while learning XOR", ends, ("epoch", "1/2 sum (t - target)², ms²"), curves, y_scale="log"),
                 table("XOR in spike times", f"Of {start}; ms.", ("first input", "second input", "target", "output"), rows),
+                self.histogram("The four patterns, all starts.", results.values()),
                 *(raster(f"Inputs at {a:g} and {b:g} ms", f"Of {start}.", row) for row, (a, b, *_) in zip(samples, rows, strict=True)),
             ],
         }  # fmt: skip

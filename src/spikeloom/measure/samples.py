@@ -11,14 +11,14 @@ from spikeloom.measure.activity import fires
 from spikeloom.neurons import Neuron
 from spikeloom.nn.snn import SNN
 
-SHOWN, TRACED, LAYERS = 48, 3, 4
+SHOWN, TRACED, LAYERS, TIMED = 48, 3, 4, 8  # neurons, membranes, layers, layers of a network of spike times
 
 
 @torch.no_grad()
 def sample(snn: SNN, x: Tensor) -> dict[str, Any]:
     """`prediction` for x `[1, ...]` and, for up to four layers spread over the depth, the raster of up to 48 neurons
-    (`[step, neuron, value]` rows, the ones that fired first) and the membrane of the three most active. Of a timing layer the rows are
-    `[time, neuron, 1]`, and there is no membrane."""
+    (`[step, neuron, value]` rows, the ones that fired most) and the membrane of the three most active. Of a timing layer the rows are
+    `[time, neuron, 1]` of those that fired first, there is no membrane, and up to eight layers are taken."""
     seen: dict[str, tuple[nn.Module, Tensor, Tensor]] = {}
 
     def watch(name: str) -> Any:
@@ -37,7 +37,8 @@ def sample(snn: SNN, x: Tensor) -> dict[str, Any]:
             handle.remove()
         snn.train(training)
     names = list(seen)
-    chosen = sorted({round(i * (len(names) - 1) / max(LAYERS - 1, 1)) for i in range(LAYERS)}) if names else []
+    most = LAYERS if any(isinstance(module, Neuron) for module, *_ in seen.values()) else TIMED
+    chosen = sorted({round(i * (len(names) - 1) / (most - 1)) for i in range(most)}) if names else []
     return {"prediction": prediction, "layers": [_layer(names[i], *seen[names[i]]) for i in chosen]}
 
 

@@ -38,7 +38,7 @@ def samples(record: dict[str, Any], prefix: str) -> str:
 
 def _timed(sample: dict[str, Any], index: int, classes: list[str], prefix: str) -> str:
     """An image beside the spike times of its layers, which know no steps."""
-    groups = [{**layer, "points": [(time, neuron) for time, neuron, _ in layer["spikes"]]} for layer in sample["layers"][:LAYERS]]
+    groups = [{**layer, "points": [(time, neuron) for time, neuron, _ in layer["spikes"]]} for layer in sample["layers"]]
     words = {"title": f"Spike times of image {index}", "x_label": "time"}
     drawn = raster(f"{prefix}raster-{index}", {**words, "groups": groups}) if groups else note("No spikes recorded for this image.")
     return f'<div class="sample">{_picture(sample, index, classes)}{drawn}</div>'

@@ -17,11 +17,12 @@ class TimingLayer(nn.Module):
     emits = "times"
     stride: tuple[int, int] = (1, 1)  # of a convolution
     padding: tuple[int, int] = (0, 0)
+    terminals = 1  # of a synapse: its delays, the last dimension of `weight` if there are several
 
     def reached(self, spikes: Tensor) -> Tensor:
-        """How many synapses the spikes `[B, ...]` (1 where an input fired, else 0) reach, per image `[B]`: as many as rows of `weight`
-        read each, in a convolution at every place."""
-        if self.weight.dim() == 4:
-            ones = torch.ones(1, 1, *self.weight.shape[2:], device=spikes.device, dtype=spikes.dtype)
+        """How many terminals of synapses the spikes `[B, ...]` (1 where an input fired, else 0) reach, per image `[B]`: as many as rows
+        of `weight` read each, in a convolution at every place."""
+        if self.weight.dim() >= 4:
+            ones = torch.ones(1, 1, *self.weight.shape[2:4], device=spikes.device, dtype=spikes.dtype)
             spikes = nn.functional.conv2d(spikes.sum(1, keepdim=True), ones, None, self.stride, self.padding)
-        return spikes.flatten(1).sum(1) * self.weight.shape[0]
+        return spikes.flatten(1).sum(1) * (self.weight.shape[0] * self.terminals)

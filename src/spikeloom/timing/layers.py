@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.nn.modules.utils import _pair
 
 from spikeloom.core import bibliography
-from spikeloom.core.errors import ParameterError, refusal
 from spikeloom.core.params import Count, Param
 from spikeloom.timing.base import TimingLayer
 from spikeloom.timing.relpsp import PUSH, SILENT, THRESHOLD, UNTIL, relpsp_conv2d_times, relpsp_times
+from spikeloom.timing.wiring import sliding
 
 MEAN = Param(1.0, low=0, low_open=True, doc="the sum of a neuron's weights at the start, in thresholds")
 SPREAD = Param(1.0, low=0, doc="the standard deviation of that sum at the start, in thresholds")
@@ -70,10 +70,7 @@ class RelPSPConv2d(_RelPSP):
         until: float = math.inf, silent: str = "push", push: float = 0.01, mean: float = 5.0, spread: float = 1.0,
     ) -> None:  # fmt: skip
         super().__init__((outputs, inputs, *_pair(kernel_size)), threshold, until, silent, push, mean, spread)
-        self.stride, self.padding = _pair(stride), _pair(padding)
-        for size in (*self.stride, *(p + 1 for p in self.padding)):
-            if size < 1:
-                raise ParameterError(refusal("RelPSPConv2d stride, padding", (self.stride, self.padding), "a stride >= 1, a padding >= 0"))
+        self.stride, self.padding = sliding("RelPSPConv2d", stride, padding)
 
     def forward(self, t: Tensor) -> Tensor:
         return relpsp_conv2d_times(t, self.weight, self.threshold, self.until, self.silent, self.push, self.stride, self.padding)

@@ -14,7 +14,7 @@ ENTRIES = 2**22  # of the largest tensor of a chunk
 
 def forward(t: Tensor, weight: Tensor, wiring: Wiring, threshold: float, until: float) -> tuple[Tensor, Tensor]:
     """As the kernel's. Computes in float64: prefix sums cancel."""
-    rows, wide = _rows(t, wiring).double(), weight.double()
+    rows, wide = wiring.rows(t).double(), weight.double()
     found = [_fire(chunk, wide, threshold, until, t.dtype) for chunk in rows.split(_rows_at_once(weight))]
     out, slope = (torch.cat(parts).view(len(t), wiring.places, -1) for parts in zip(*found, strict=True))
     return out, slope
@@ -42,7 +42,7 @@ def backward(
     t: Tensor, weight: Tensor, wiring: Wiring, push: float, grad: Tensor, out: Tensor, slope: Tensor, times: bool
 ) -> tuple[Tensor | None, Tensor]:
     """As the kernel's."""
-    rows, gw = _rows(t, wiring), torch.zeros_like(weight)
+    rows, gw = wiring.rows(t), torch.zeros_like(weight)
     fired = out.isfinite()
     share = torch.where(fired, grad / slope, 0.0).flatten(0, 1)  # [rows, outs]
     pulled = ((~fired).to(t.dtype) * -push).flatten(0, 1)
@@ -58,11 +58,6 @@ def backward(
     taps = torch.cat(parts).view(len(t), -1)
     gt = t.new_zeros(len(t), wiring.inputs + 1).index_add_(1, wiring.sources.flatten().to(t.device), taps)
     return gt[:, : wiring.inputs].contiguous(), gw
-
-
-def _rows(t: Tensor, wiring: Wiring) -> Tensor:
-    """What every place reads, `[B * places, taps]`."""
-    return torch.cat([t, t.new_full((len(t), 1), math.inf)], 1)[:, wiring.sources.to(t.device)].flatten(0, 1)
 
 
 def _rows_at_once(weight: Tensor) -> int:

@@ -55,13 +55,9 @@ def relpsp_conv2d_times(
     if t_in.dim() != 4 or weight.dim() != 4 or t_in.shape[1] != weight.shape[1]:
         given = f"{list(t_in.shape)} and {list(weight.shape)}"
         raise ShapeError(refusal("relpsp_conv2d_times t_in and weight", given, "[B, C, H, W] and [out, C, kh, kw]"))
-    size, window = tuple(t_in.shape[2:]), tuple(weight.shape[2:])
-    high, wide = ((size[d] + 2 * padding[d] - window[d]) // stride[d] + 1 for d in range(2))
-    if high < 1 or wide < 1:
-        raise ShapeError(refusal("relpsp_conv2d_times t_in", list(t_in.shape), f"at least as large as the window {list(window)}, padded"))
-    wires = wiring.conv2d(t_in.shape[1], size, window, stride, padding)  # type: ignore[arg-type]
+    wires, places = wiring.patches("relpsp_conv2d_times", t_in, weight.shape[2:], stride, padding)
     times = _times("relpsp_conv2d_times", t_in.flatten(1), weight.flatten(1), wires, threshold, until, silent, push)  # [B, H' * W', out]
-    return times.transpose(1, 2).unflatten(2, (high, wide))
+    return times.transpose(1, 2).unflatten(2, places)
 
 
 def _times(name: str, t: Tensor, weight: Tensor, wires: Wiring, threshold: float, until: float, silent: str, push: float) -> Tensor:

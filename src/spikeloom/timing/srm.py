@@ -17,10 +17,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.nn.modules.utils import _pair
 
 from spikeloom.core import bibliography
 from spikeloom.core.errors import ParameterError, ShapeError, refusal
 from spikeloom.core.params import Choice, Count, Param
+from spikeloom.timing import wiring
 from spikeloom.timing._crossing import first_crossing
 from spikeloom.timing.base import TimingLayer
 
@@ -49,11 +51,7 @@ def srm_times(
 
     Raises ShapeError where shapes do not fit and ParameterError for a value out of range.
     """
-    if t_in.dim() != 2 or weight.dim() != 3 or weight.shape[1] != t_in.shape[1]:
-        raise ShapeError(refusal("srm_times", (list(t_in.shape), list(weight.shape)), "times [B, in] and weights [out, in, K]"))
-    if delays.shape not in (weight.shape[2:], weight.shape):
-        allowed = f"{list(weight.shape[2:])} or {list(weight.shape)}"
-        raise ShapeError(refusal("srm_times delays", list(delays.shape), allowed, "one delay per terminal, shared or a synapse's own"))
+    _fit("srm_times", t_in, weight, delays, 2, "times [B, in] and weights [out, in, K]")
     for name, value, param in (("tau", tau, TAU), ("threshold", threshold, THRESHOLD), ("floor", floor, FLOOR), ("push", push, PUSH)):
         param.check(f"srm_times.{name}", value)
     for name, value, choice in (("kernel", kernel, KERNEL), ("slope", slope, SLOPE), ("silent", silent, SILENT)):
@@ -61,13 +59,43 @@ def srm_times(
     return _Crossing.apply(t_in, weight, delays, _shape(kernel, tau), threshold, (slope, floor), push if silent == "push" else 0.0)
 
 
-def srm_potential(
-    t: Tensor, t_in: Tensor, weight: Tensor, delays: Tensor, tau: float = 7.0, *, kernel: str = "alpha"
-) -> Tensor:
+def srm_conv2d_times(
+    t_in: Tensor, weight: Tensor, delays: Tensor, tau: float = 7.0, threshold: float = 1.0, *, kernel: str = "alpha",
+    slope: str = "clamp", floor: float = 0.1, silent: str = "none", push: float = 0.01, stride: Any = 1, padding: Any = 0,
+) -> Tensor:  # fmt: skip
+    """`srm_times` of neurons that read patches of a map of times: `[B, out, H', W']`; a weight's gradient is summed over the places.
+
+    Args:
+        t_in: `[B, C, H, W]`, ms. weight: `[out, C, kh, kw, K]`. delays: `[K]`, or as `weight`, ms.
+        stride, padding: a number or a pair. Padding never spikes.
+
+    Raises as `srm_times`, ShapeError for a window larger than the padded map, ParameterError for a stride under 1 or a padding under 0.
+    """
+    _fit("srm_conv2d_times", t_in, weight, delays, 4, "times [B, C, H, W] and weights [out, C, kh, kw, K]")
+    wires, places = wiring.patches("srm_conv2d_times", t_in, weight.shape[2:4], stride, padding)
+    options = {"kernel": kernel, "slope": slope, "floor": floor, "silent": silent, "push": push}
+    times = srm_times(wires.rows(t_in.flatten(1)), _flat(weight), _flat(delays), tau, threshold, **options)  # [B * H' * W', out]
+    return times.view(len(t_in), *places, len(weight)).permute(0, 3, 1, 2)
+
+
+def srm_potential(t: Tensor, t_in: Tensor, weight: Tensor, delays: Tensor, tau: float = 7.0, *, kernel: str = "alpha") -> Tensor:
     """The membrane potential `[B, out, T]` at times `[T]`, as if no neuron fired; other shapes as in `srm_times`."""
     rate, gain = _shape(KERNEL.check("srm_potential.kernel", kernel), tau)
     s = (t[:, None] - _arrivals(t_in, delays)[..., None, :]).clamp(min=0)  # [B, 1 or out, T, in*K]
     return torch.einsum("botn,on->bot", (gain * s * torch.exp(-rate * s)).expand(-1, len(weight), -1, -1), weight.flatten(1))
+
+
+def _fit(name: str, t_in: Tensor, weight: Tensor, delays: Tensor, rank: int, allowed: str) -> None:
+    if t_in.dim() != rank or weight.dim() != rank + 1 or weight.shape[1] != t_in.shape[1]:
+        raise ShapeError(refusal(name, (list(t_in.shape), list(weight.shape)), allowed))
+    if delays.shape not in (weight.shape[-1:], weight.shape):
+        allowed = f"{list(weight.shape[-1:])} or {list(weight.shape)}"
+        raise ShapeError(refusal(f"{name} delays", list(delays.shape), allowed, "one delay per terminal, shared or a synapse's own"))
+
+
+def _flat(values: Tensor) -> Tensor:
+    """Weights, or delays if they are a synapse's own, as `[out, in, K]`."""
+    return values.flatten(1, -2) if values.dim() > 1 else values
 
 
 def _shape(kernel: str, tau: float) -> tuple[float, float]:
@@ -128,7 +156,35 @@ def _guarded(slope: Tensor, guard: str, floor: float) -> Tensor:
     return slope.clamp(min=floor) if guard == "clamp" else torch.where(slope < floor, math.inf, slope)
 
 
-class SRMLinear(TimingLayer):
+class _SRM(TimingLayer):
+    """What the two layers share: `weight` `[out, ..., K]` and its start, the delays, and the options of their neurons."""
+
+    paper = bibliography.SPIKEPROP
+
+    def __init__(self, shape: tuple[int, ...], delays: Sequence[float], delay: str, drive: float, **options: Any) -> None:
+        super().__init__()
+        name = type(self).__name__
+        for size in shape:
+            Count(1).check(f"{name} size", size)
+        if not delays or min(delays) < 0:
+            raise ParameterError(refusal(f"{name}.delays", tuple(delays), "one or more delays of at least 0 ms"))
+        self.terminals, self.options = len(delays), options
+        fan_in = math.prod(shape[1:]) * self.terminals
+        high = 2 * float(Param(3.6, low=0, low_open=True).check(f"{name}.drive", drive)) * options["threshold"] / fan_in
+        self.weight = nn.Parameter(torch.rand(*shape, self.terminals) * high)
+        learned = DELAY.check(f"{name}.delay", delay) == "learned"
+        terminals = torch.tensor(delays, dtype=self.weight.dtype)
+        self.delays = nn.Parameter(terminals.expand_as(self.weight).clone()) if learned else nn.Buffer(terminals)
+        flat = _flat(self.weight)
+        srm_times(terminals.new_zeros(0, flat.shape[1]), flat, _flat(self.delays), **options)  # refuses options out of range
+
+    def extra_repr(self) -> str:
+        out, features, *window, terminals = self.weight.shape
+        slides = f", {tuple(window)}, stride={self.stride}, padding={self.padding}" if window else ""
+        return f"{features}, {out}{slides}, terminals={terminals}, " + ", ".join(f"{k}={v}" for k, v in self.options.items())
+
+
+class SRMLinear(_SRM):
     """A fully connected layer of such neurons: times `[B, in_features]` to `[B, out_features]`, ms; infinity: no spike.
 
     Args:
@@ -138,34 +194,35 @@ class SRMLinear(TimingLayer):
         tau, threshold, kernel, slope, floor, silent, push: as in `srm_times`.
     """
 
-    paper = bibliography.SPIKEPROP
-
     def __init__(
         self, in_features: int, out_features: int, delays: Sequence[float] = tuple(range(1, 17)), *, tau: float = 7.0,
         threshold: float = 1.0, kernel: str = "alpha", slope: str = "clamp", floor: float = 0.1, silent: str = "none",
         push: float = 0.01, delay: str = "fixed", drive: float = 3.6,
     ) -> None:  # fmt: skip
-        super().__init__()
-        size = (Count(1).check("SRMLinear.out_features", out_features), Count(1).check("SRMLinear.in_features", in_features), len(delays))
-        if not delays or min(delays) < 0:
-            raise ParameterError(refusal("SRMLinear.delays", tuple(delays), "one or more delays of at least 0 ms"))
-        self.options = {
-            "tau": tau, "threshold": threshold, "kernel": kernel, "slope": slope, "floor": floor, "silent": silent, "push": push,
-        }  # fmt: skip
-        high = 2 * float(Param(3.6, low=0, low_open=True).check("SRMLinear.drive", drive)) * threshold / (in_features * len(delays))
-        self.weight = nn.Parameter(torch.rand(size) * high)
-        learned = DELAY.check("SRMLinear.delay", delay) == "learned"
-        terminals = torch.tensor(delays, dtype=self.weight.dtype)
-        self.delays = nn.Parameter(terminals.expand(size).clone(), requires_grad=True) if learned else nn.Buffer(terminals)
-        srm_times(terminals.new_zeros(0, in_features), self.weight, self.delays, **self.options)  # refuses options out of range
+        options = {"tau": tau, "threshold": threshold, "kernel": kernel, "slope": slope, "floor": floor, "silent": silent, "push": push}
+        super().__init__((out_features, in_features), delays, delay, drive, **options)
 
     def forward(self, t_in: Tensor) -> Tensor:
         return srm_times(t_in, self.weight, self.delays, **self.options)
 
-    def reached(self, spikes: Tensor) -> Tensor:
-        """How many terminals the spikes `[B, in]` reach, per image `[B]`."""
-        return spikes.sum(1) * (self.weight.shape[0] * self.weight.shape[2])
 
-    def extra_repr(self) -> str:
-        out, features, terminals = self.weight.shape
-        return f"{features}, {out}, terminals={terminals}, " + ", ".join(f"{name}={value}" for name, value in self.options.items())
+class SRMConv2d(_SRM):
+    """`SRMLinear` as a convolution: times `[B, in_channels, H, W]` to `[B, out_channels, H', W']`; padding never spikes.
+
+    Args:
+        kernel_size, stride, padding: a number or a pair.
+        delays, delay, tau, threshold, kernel, slope, floor, silent, push: as in `SRMLinear`; learned delays are shared by the places.
+        drive: as in `SRMLinear`, of the inputs of one patch.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any = 1, padding: Any = 0,
+        delays: Sequence[float] = tuple(range(1, 17)), *, tau: float = 7.0, threshold: float = 1.0, kernel: str = "alpha",
+        slope: str = "clamp", floor: float = 0.1, silent: str = "none", push: float = 0.01, delay: str = "fixed", drive: float = 3.6,
+    ) -> None:  # fmt: skip
+        options = {"tau": tau, "threshold": threshold, "kernel": kernel, "slope": slope, "floor": floor, "silent": silent, "push": push}
+        super().__init__((out_channels, in_channels, *_pair(kernel_size)), delays, delay, drive, **options)
+        self.stride, self.padding = wiring.sliding("SRMConv2d", stride, padding)
+
+    def forward(self, t_in: Tensor) -> Tensor:
+        return srm_conv2d_times(t_in, self.weight, self.delays, **self.options, stride=self.stride, padding=self.padding)

@@ -13,6 +13,7 @@ from spikeloom.core import bibliography
 from spikeloom.core.errors import ParameterError, ShapeError, refusal
 from spikeloom.core.params import Choice
 from spikeloom.timing.base import TimingLayer
+from spikeloom.timing.wiring import sliding
 
 EMITS = Choice(("times", "membrane"), "what leaves the layer")
 
@@ -104,4 +105,4 @@ class WindowedConv2d(_Windowed):
         emits: str = "times",
     ) -> None:  # fmt: skip
         super().__init__((outputs, inputs, *_pair(kernel_size)), start, window, emits)
-        self.stride, self.padding = _pair(stride), _pair(padding)
+        self.stride, self.padding = sliding("WindowedConv2d", stride, padding)
