@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from spikeloom.core.errors import DataError, SpikeloomError, refusal
 from spikeloom.infer.runner import Runner
-from spikeloom.infer.stages import Current, Flat, Layer, Plain, Pool, Stage
+from spikeloom.infer.stages import Cat, Current, Flat, Layer, Plain, Pool, Stage
 from spikeloom.infer.terms import Term
 from spikeloom.neurons import Neuron, known
 from spikeloom.nn import encoders
@@ -83,6 +83,8 @@ def _told(name: str, stage: Stage) -> dict[str, Any]:
         return {"kind": "pool", "pool": stage.kind, "window": [stage.kernel, stage.stride, stage.padding]}
     if isinstance(stage, Flat):
         return {"kind": "flat"}
+    if isinstance(stage, Cat):
+        return {"kind": "cat"}
     if isinstance(stage, Plain) and type(stage.module) is SpikingMaxPool2d:
         return {"kind": "spiking pool", "passes": stage.module.passes, "window": stage.module.window}
     given = type(stage.module).__name__ if isinstance(stage, Plain) else type(stage).__name__
@@ -112,8 +114,10 @@ def _stage(told: dict[str, Any], tensors: dict[str, Tensor]) -> Stage:
                 setattr(stage.neuron, param, None)
     elif kind == "pool":
         stage = Pool(inputs, told["pool"], *_tuples(told["window"]))
+    elif kind in ("flat", "cat"):
+        stage = (Flat if kind == "flat" else Cat)(inputs)
     else:
-        stage = Flat(inputs) if kind == "flat" else Plain(inputs, SpikingMaxPool2d(**told["window"], passes=told["passes"]))
+        stage = Plain(inputs, SpikingMaxPool2d(**told["window"], passes=told["passes"]))
     for name, value in tensors.items():
         owner, _, last = name.rpartition(".")
         module: nn.Module = stage.get_submodule(owner)

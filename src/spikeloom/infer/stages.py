@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from spikeloom.core.temporal import Temporal, carrying
 from spikeloom.engine import CannotFuse, events
-from spikeloom.engine.bits import MOST_PLANES, Bits
+from spikeloom.engine.bits import MOST_PLANES, Bits, join
 from spikeloom.engine.cache import CannotCompile
 from spikeloom.infer.fused import Fused, Geometry
 from spikeloom.infer.terms import Term
@@ -177,6 +177,22 @@ class Flat(Stage):
         if isinstance(value, Events):
             return Events(value.bits, value.scale, value.bits.words.dim() == 5), None
         return (Still(value.x.flatten(1)) if isinstance(value, Still) else value.flatten(1)), None
+
+
+class Cat(Stage):
+    """Values one after the other along the channels."""
+
+    def run(self, values: list[Value], steps: int, state: State) -> tuple[Value, State]:
+        found = [v for v in values if isinstance(v, Events)]
+        kinds = {(v.scale, v.flat, v.bits.words.dim()) for v in found}
+        if len(found) == len(values) and len(kinds) == 1 and not (found[0].flat and found[0].bits.words.dim() == 5):
+            self.reason = ""
+            return Events(join([v.bits for v in found]), found[0].scale, found[0].flat), None
+        self.reason = "its inputs are not all events in one unit"
+        still = [v.x for v in values if isinstance(v, Still)]
+        if len(still) == len(values):
+            return Still(torch.cat(still, 1)), None
+        return torch.cat([dense(v, steps) for v in values], 1), None
 
 
 class Plain(Stage):

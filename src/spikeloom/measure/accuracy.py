@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from spikeloom.core.errors import ParameterError, refusal
 from spikeloom.nn.snn import SNN
+
+if TYPE_CHECKING:
+    from spikeloom.infer import Runner
 
 CONFIDENCES = (0.5, 0.7, 0.8, 0.9, 0.95, 0.99)
 
@@ -29,7 +32,7 @@ class Accuracy:
 
 
 @torch.no_grad()
-def accuracy(snn: SNN, batches: Iterable[tuple[Tensor, Tensor]], confidences: Sequence[float] = CONFIDENCES) -> Accuracy:
+def accuracy(snn: SNN | Runner, batches: Iterable[tuple[Tensor, Tensor]], confidences: Sequence[float] = CONFIDENCES) -> Accuracy:
     """Accuracy of `snn` on batches of (input as `snn` takes it, labels `[B]`), after every step from 1 to T."""
     for confidence in confidences:
         if not 0 < confidence < 1:
