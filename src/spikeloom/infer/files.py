@@ -28,6 +28,7 @@ def save(runner: Runner, path: str | Path) -> None:
     path = Path(path)
     head = {
         "format": FORMAT, "steps": runner.steps, "prelude": runner.prelude, "encoder": _encoder(runner.encoder), "output": runner.output,
+        "about": runner.about,
         "stages": [{"name": name, "inputs": stage.inputs, **_told(name, stage)} for name, stage in runner.stages.items()],
     }  # fmt: skip
     tensors = {
@@ -58,7 +59,9 @@ def load(path: str | Path) -> Runner:
             own = {name.removeprefix(f"{k}."): value for name, value in tensors.items() if name.startswith(f"{k}.")}
             stages[told["name"]] = _stage(told, own)
         encoder = None if head["encoder"] is None else encoders.known[head["encoder"]]()
-        return Runner(stages, head["output"], head["steps"], encoder, head["prelude"])
+        runner = Runner(stages, head["output"], head["steps"], encoder, head["prelude"])
+        runner.about = head["about"]
+        return runner
     except DataError:
         raise
     except Exception as error:
@@ -82,7 +85,7 @@ def _told(name: str, stage: Stage) -> dict[str, Any]:
     if isinstance(stage, Pool):
         return {"kind": "pool", "pool": stage.kind, "window": [stage.kernel, stage.stride, stage.padding]}
     if isinstance(stage, Flat):
-        return {"kind": "flat"}
+        return {"kind": "flat", "end": stage.end}
     if isinstance(stage, Cat):
         return {"kind": "cat"}
     if isinstance(stage, Plain) and type(stage.module) is SpikingMaxPool2d:
@@ -115,7 +118,7 @@ def _stage(told: dict[str, Any], tensors: dict[str, Tensor]) -> Stage:
     elif kind == "pool":
         stage = Pool(inputs, told["pool"], *_tuples(told["window"]))
     elif kind in ("flat", "cat"):
-        stage = (Flat if kind == "flat" else Cat)(inputs)
+        stage = Cat(inputs) if kind == "cat" else Flat(inputs, told["end"])
     else:
         stage = Plain(inputs, SpikingMaxPool2d(**told["window"], passes=told["passes"]))
     for name, value in tensors.items():

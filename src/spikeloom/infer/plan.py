@@ -65,8 +65,8 @@ class _Planner:
         if self._adds(node):
             terms = self.terms(node, own=True)
             return Current(tuple(name for name, _ in terms), [term for _, term in terms])
-        if _flattens(node, module):
-            return Flat((self.value(node.args[0]),))  # type: ignore[arg-type]
+        if (end := _flattens(node, module)) is not None:
+            return Flat((self.value(node.args[0]),), end)  # type: ignore[arg-type]
         if node.target is torch.cat and _joins(node):
             return Cat(tuple(self.value(each) for each in node.args[0]))  # type: ignore[union-attr,arg-type]
         if module is None:
@@ -125,10 +125,11 @@ def _term(module: Any, scale: Tensor | None = None, shift: Tensor | None = None)
     return Term(weight, bias, (module.stride, module.padding, module.dilation, module.groups) if weight.dim() == 4 else ())
 
 
-def _flattens(node: fx.Node, module: Any) -> bool:
+def _flattens(node: fx.Node, module: Any) -> int | None:
+    """The last axis of a flattening from axis 1 on; None for anything else."""
     if isinstance(module, nn.Flatten):
-        return (module.start_dim, module.end_dim) == (1, -1)
-    return node.target in (torch.flatten, "flatten") and node.args[1:] == (1,) and not node.kwargs
+        return module.end_dim if module.start_dim == 1 else None
+    return -1 if node.target in (torch.flatten, "flatten") and node.args[1:] == (1,) and not node.kwargs else None
 
 
 def _joins(node: fx.Node) -> bool:

@@ -30,11 +30,17 @@ class Runner:
     """What `compile` makes of an SNN, for inference on a CPU in float32.
 
     Call: x as the SNN takes it, `[B, ...]` or `[prelude + T, B, ...]`, gives the output of every step, `[T, B, classes]`.
+
+    precision: of its weights. loss: what that cost on the calibration inputs; None in float32. about: what else its file is to say,
+    such as the images it takes: anything that JSON holds.
     """
+
+    precision = "float32"
+    loss: dict[str, float] | None = None
 
     def __init__(self, stages: dict[str, Stage], output: str, steps: int, encoder: Encoder | None, prelude: int) -> None:
         self.stages, self.output, self.steps, self.encoder, self.prelude = stages, output, steps, encoder, prelude
-        self.chunk = CHUNK
+        self.chunk, self.about = CHUNK, dict[str, Any]()
         self._last = {given: name for name, stage in stages.items() for given in stage.inputs}  # who reads a value last
 
     @torch.no_grad()

@@ -170,13 +170,17 @@ class Pool(Stage):
 
 
 class Flat(Stage):
-    """`flatten(1)`."""
+    """`flatten(1, end)`."""
+
+    def __init__(self, inputs: tuple[str, ...], end: int = -1) -> None:
+        super().__init__(inputs)
+        self.end = end
 
     def run(self, values: list[Value], steps: int, state: State) -> tuple[Value, State]:
         (value,) = values
         if isinstance(value, Events):
             return Events(value.bits, value.scale, value.bits.words.dim() == 5), None
-        return (Still(value.x.flatten(1)) if isinstance(value, Still) else value.flatten(1)), None
+        return (Still(value.x.flatten(1, self.end)) if isinstance(value, Still) else value.flatten(1, self.end)), None
 
 
 class Cat(Stage):
