@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from spikeloom.core.errors import ShapeError, refusal
-from spikeloom.infer.stages import Current, Layer, Stage
+from spikeloom.infer.stages import Layer, Stage
 from spikeloom.infer.values import Still, Value, dense, packed
 from spikeloom.nn.encoders import Encoder
 
@@ -17,13 +17,17 @@ CHUNK = 32  # steps
 
 
 class Row(NamedTuple):
-    """How a stage ran last. way: `"fused"`, `"events"` or `"dense"`; density: events per input element of each term; reason: why dense."""
+    """How a stage ran last. way: `"fused"`, `"events"` or `"dense"`; density: events per input element of each term; reason: why dense.
+
+    numbers: what it counts in: `"float32"`, `"int8"` (weights; whole currents, membranes and thresholds), or `"int8, float32 membranes"`.
+    """
 
     name: str
     kind: str
     way: str
     density: tuple[float, ...]
     reason: str
+    numbers: str = "float32"
 
 
 class Runner:
@@ -99,9 +103,9 @@ class Stream:
         return dense(self.runner._run(value, 1, self.state), 1)
 
 
-def _row(name: str, stage: nn.Module) -> Row:
-    terms = list(stage.terms) if isinstance(stage, Current) else []
-    reasons = [r for r in (stage.reason, *(term.reason for term in terms)) if r]  # type: ignore[arg-type]
+def _row(name: str, stage: Any) -> Row:
+    terms = list(getattr(stage, "terms", []))
+    reasons = [r for r in (stage.reason, *(term.reason for term in terms)) if r]
     way = "fused" if isinstance(stage, Layer) and not stage.reason else "events" if not reasons else "dense"
-    kind = type(stage.neuron).__name__ if isinstance(stage, Layer) else type(stage).__name__
-    return Row(name, kind, way, tuple(term.density for term in terms), "; ".join(reasons))  # type: ignore[arg-type]
+    kind = type(stage.neuron).__name__ if isinstance(stage, Layer) else type(stage).__name__.removeprefix("Whole")
+    return Row(name, kind, way, tuple(term.density for term in terms), "; ".join([*reasons, *filter(None, [stage.why])]), stage.numbers)
