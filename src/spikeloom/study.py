@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -102,6 +102,34 @@ def read_options(method: str, texts: Mapping[str, str]) -> dict[str, Any]:
     return found
 
 
+class Ready(NamedTuple):
+    """A network converted for an image set. net: the ANN for the inputs that `prepare` makes; calibrated: inputs it was converted with."""
+
+    snn: Converted
+    net: nn.Module
+    prepare: Prepare
+    calibrated: Tensor
+
+
+def ready(
+    one: Subject, method: str, images: data.ImageSet, steps: int, *, seed: int = 0, calibration: int = CALIBRATED,
+    options: Mapping[str, Any] | None = None,
+) -> Ready:  # fmt: skip
+    """The network converted, on training images that `seed` chooses; the arguments are those of `study`."""
+    prepare = Prepare(images, routes.load(method, options).input, one.pixels)
+    net = prepare.adapt(_plain(one.net, prepare(images.train_images[:2])))
+    inputs = calibration_inputs(images, prepare, seed, calibration)
+    torch.manual_seed(seed)
+    snn = convert(net, method, inputs, steps, **(options or {}))
+    return Ready(snn.to(memory_format=torch.channels_last), net, prepare, inputs)  # pools are eight times as fast, convolutions twice
+
+
+def calibration_inputs(images: data.ImageSet, prepare: Callable[[np.ndarray], Tensor], seed: int, count: int) -> Tensor:
+    """`count` training images that `seed` chooses, none of the validation split, as the network takes them."""
+    train, _ = data.split(images.train_labels, images.validation)
+    return prepare(images.train_images[np.sort(np.random.default_rng(seed).permutation(train)[:count])])
+
+
 def study(
     one: Subject, method: str, set_name: str, steps: int, *, data_dir: str | None = None, target: float | None = None, seed: int = 0,
     calibration: int = CALIBRATED, options: Mapping[str, Any] | None = None, precision: str = "float32",
@@ -119,13 +147,7 @@ def study(
         raise ParameterError(refusal("convert --target", target, "a share in (0, 1], such as 0.99"))
     images = data.load(set_name, data_dir)
     route = routes.load(method, options)
-    prepare = _Prepare(images, route.input, one.pixels)
-    net = prepare.adapt(_plain(one.net, prepare(images.train_images[:2])))
-    train, _ = data.split(images.train_labels, images.validation)
-    chosen = np.sort(np.random.default_rng(seed).permutation(train)[:calibration])
-    torch.manual_seed(seed)
-    snn = convert(net, method, prepare(images.train_images[chosen]), steps, **(options or {}))
-    snn.to(memory_format=torch.channels_last)  # pools are eight times as fast, convolutions twice
+    snn, net, prepare, calibrated = ready(one, method, images, steps, seed=seed, calibration=calibration, options=options)
     converted = time.perf_counter()
     dense = _ann_accuracy(net, images, prepare)
     torch.manual_seed(seed)
@@ -144,7 +166,7 @@ def study(
             "method": method, "title": route.title, "input": snn.conversion.route.input, "model": one.name, "weights": one.weights,
             "model_overrides": dict(one.overrides),
             "options": record.plain({k: str(v) if isinstance(v, Path) else v for k, v in (options or {}).items()}),
-            "calibration_images": len(chosen), "ann_accuracy": dense, "precision": precision, "target": target, "steps_to_target": goal,
+            "calibration_images": len(calibrated), "ann_accuracy": dense, "precision": precision, "target": target, "steps_to_target": goal,
             "ledger": snn.ledger,
             **by_step, "early_exit": found.early,
             "seconds_to_convert": converted - started,
@@ -165,7 +187,7 @@ def answer(found: Mapping[str, Any]) -> dict[str, Any]:
     return {**{key: conversion[key] for key in keys}, "accuracy": found["accuracy_by_step"], **own}
 
 
-class _Prepare:
+class Prepare:
     """uint8 images as the converted network takes them: in [0, 1] where spikes stand for pixels, else as the ANN was trained."""
 
     def __init__(self, images: data.ImageSet, given: str, pixels: str) -> None:
@@ -186,7 +208,7 @@ class _Prepare:
         return nn.Sequential(Affine(1 / std, -mean / std), net)
 
 
-def _batches(images: data.ImageSet, prepare: _Prepare, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+def _batches(images: data.ImageSet, prepare: Prepare, size: int) -> Iterator[tuple[Tensor, Tensor]]:
     for start in range(0, len(images.test_labels), size):
         rows = slice(start, start + size)
         yield prepare(images.test_images[rows]), torch.from_numpy(np.array(images.test_labels[rows]))
@@ -200,7 +222,7 @@ def _plain(net: nn.Module, sample: Tensor) -> nn.Module:
 
 
 @torch.no_grad()
-def _ann_accuracy(net: nn.Module, images: data.ImageSet, prepare: _Prepare) -> float:
+def _ann_accuracy(net: nn.Module, images: data.ImageSet, prepare: Prepare) -> float:
     right = sum(int((net(x).argmax(1) == labels).sum()) for x, labels in _batches(images, prepare, 250))
     return right / len(images.test_labels)
 
@@ -237,6 +259,6 @@ def _operations(snn: Converted, batches: Sequence[Tensor]) -> list[dict[str, Any
     return [{**row, **{key: value(i) for key, value in mean.items()}} for i, row in enumerate(found[0][1])]
 
 
-def _sample(snn: Converted, prepare: _Prepare, images: data.ImageSet, index: int) -> dict[str, Any]:
+def _sample(snn: Converted, prepare: Prepare, images: data.ImageSet, index: int) -> dict[str, Any]:
     shown = measure.sample(snn, prepare(images.test_images[index : index + 1]))
     return {"image": png(np.array(images.test_images[index])), "label": int(images.test_labels[index]), **shown}

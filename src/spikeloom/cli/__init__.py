@@ -1,4 +1,4 @@
-"""The `spikeloom` command: list, train, eval, convert, compare, report, cite, explain, demo, bench."""
+"""The `spikeloom` command: list, train, eval, convert, compile, run, compare, report, cite, explain, demo, bench."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from spikeloom.bench import command as bench
-from spikeloom.cli import convert, inspect, train
+from spikeloom.cli import convert, infer, inspect, train
 from spikeloom.cli.terminal import table
 from spikeloom.core.errors import SpikeloomError
 
@@ -46,7 +46,7 @@ def parser() -> argparse.ArgumentParser:
         sub.set_defaults(run=run)
         return sub
 
-    for part in (train, convert, inspect):
+    for part in (train, convert, infer, inspect):
         part.add(command)
     bench.add(commands, table)
     return whole

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -99,6 +100,20 @@ def unpack(bits: Bits, dtype: torch.dtype = torch.float32) -> Tensor:
         facts = _threads(words.numel()), *(*shape, 1, 1)[:4], bits.planes, bits.signed, 0, 0, 0, 0
         kernel(_fourteen(*facts, _KIND[dtype], x.data_ptr(), words.data_ptr()))
     return x.movedim(-1, 1)
+
+
+def join(parts: Sequence[Bits]) -> Bits:
+    """Bits one after the other along the channels, as many planes as the widest has."""
+    planes, signed, channels = max(p.planes for p in parts), any(p.signed for p in parts), sum(p.channels for p in parts)
+    if any(p.channels % WORD for p in parts[:-1]):
+        return pack(torch.cat([unpack(p, torch.int8) for p in parts], 1), planes, signed)
+    return Bits(torch.cat([_widened(p, planes, signed) for p in parts], -1), channels, planes, signed)
+
+
+def _widened(bits: Bits, planes: int, signed: bool) -> Tensor:
+    none = torch.zeros_like(bits.words[:1])
+    sign = bits.words[bits.planes :] if bits.signed else none[: int(signed)]
+    return torch.cat([bits.words[: bits.planes], *[none] * (planes - bits.planes), sign])
 
 
 def _pack_compiled(kernel: Any, x: Tensor, planes: int, signed: bool) -> tuple[Tensor, bool]:

@@ -83,8 +83,10 @@ def inserted(template: str, step: fx.Graph, states: int, channel: Sequence[bool]
     return f"#define STATES {states}\n#define VALUES {len(channel)}\n" + filled(template, "//", lists, {"BODY": body})
 
 
-def scalars() -> str:
-    """The type S, float32, and the functions that a printed step calls."""
+def scalars(kind: torch.dtype = torch.float32) -> str:
+    """The type S, float32 or int32, and the functions that a printed step calls: none for int32."""
+    if kind == torch.int32:
+        return "typedef int32_t S;\n"
     return "#define FLOAT\n" + _template()["head"].partition("// a block is")[0]
 
 

@@ -10,12 +10,13 @@ from torch import fx
 
 from spikeloom.core.params import Choice
 from spikeloom.infer.plan import Refused, stages
+from spikeloom.infer.quantise import quantised
 from spikeloom.infer.runner import Runner
 from spikeloom.infer.stages import Plain
 from spikeloom.nn.fuse import traced
 from spikeloom.nn.snn import SNN
 
-PRECISIONS = ("float32",)
+PRECISIONS = ("float32", "int8")
 
 
 @torch.no_grad()
@@ -24,8 +25,9 @@ def compile(snn: SNN, data: Any = None, precision: str = "float32") -> Runner:
 
     Args:
         snn: not changed; its weights are copied.
-        data: calibration inputs, for a precision that needs them.
-        precision: of the weights.
+        data: for int8: calibration inputs as the SNN takes them, or an iterable of `[B, ...]` or (inputs, labels).
+        precision: of the weights: `"float32"`, or `"int8"` with whole membranes where a neuron's equations allow them: bit-reproducible on
+            every machine, what it costs as `runner.loss`.
     """
     Choice(PRECISIONS).check("compile precision", precision)
     net = copy.deepcopy(snn.net).float().cpu().eval()
@@ -37,4 +39,5 @@ def compile(snn: SNN, data: Any = None, precision: str = "float32") -> Runner:
     if found is None:
         whole = Plain(("",), net)
         whole.reason, found, output = f"the whole network is one dense stage: {reason}", {"net": whole}, "net"
-    return Runner(found, output, snn.steps, copy.deepcopy(snn.encoder), snn.prelude)
+    runner = Runner(found, output, snn.steps, copy.deepcopy(snn.encoder), snn.prelude)
+    return runner if precision == "float32" else quantised(runner, data)

@@ -7,12 +7,14 @@ import os
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from spikeloom.core.errors import DataError, SpikeloomError, refusal
 from spikeloom.infer.runner import Runner
-from spikeloom.infer.stages import Current, Flat, Layer, Plain, Pool, Stage
+from spikeloom.infer.stages import Cat, Current, Flat, Layer, Plain, Pool, Stage
 from spikeloom.infer.terms import Term
+from spikeloom.infer.whole import WholeCurrent, WholeLayer, WholeTerm
 from spikeloom.neurons import Neuron, known
 from spikeloom.nn import encoders
 from spikeloom.nn.encoders import Encoder
@@ -28,6 +30,7 @@ def save(runner: Runner, path: str | Path) -> None:
     path = Path(path)
     head = {
         "format": FORMAT, "steps": runner.steps, "prelude": runner.prelude, "encoder": _encoder(runner.encoder), "output": runner.output,
+        "about": runner.about, "precision": runner.precision, "loss": runner.loss,
         "stages": [{"name": name, "inputs": stage.inputs, **_told(name, stage)} for name, stage in runner.stages.items()],
     }  # fmt: skip
     tensors = {
@@ -58,7 +61,9 @@ def load(path: str | Path) -> Runner:
             own = {name.removeprefix(f"{k}."): value for name, value in tensors.items() if name.startswith(f"{k}.")}
             stages[told["name"]] = _stage(told, own)
         encoder = None if head["encoder"] is None else encoders.known[head["encoder"]]()
-        return Runner(stages, head["output"], head["steps"], encoder, head["prelude"])
+        runner = Runner(stages, head["output"], head["steps"], encoder, head["prelude"])
+        runner.about, runner.precision, runner.loss = head["about"], head["precision"], head["loss"]
+        return runner
     except DataError:
         raise
     except Exception as error:
@@ -75,6 +80,11 @@ def _encoder(encoder: Encoder | None) -> str | None:
 
 
 def _told(name: str, stage: Stage) -> dict[str, Any]:
+    if isinstance(stage, WholeLayer):
+        membranes = {"membranes": str(stage.membranes).removeprefix("torch."), "why": stage.why}
+        return {"kind": "whole layer", "terms": _terms(stage), "neuron": _neuron(name, stage.neuron), **membranes}
+    if isinstance(stage, WholeCurrent):
+        return {"kind": "whole current", "terms": _terms(stage)}
     if isinstance(stage, Layer):
         return {"kind": "layer", "terms": _terms(stage), "neuron": _neuron(name, stage.neuron)}
     if isinstance(stage, Current):
@@ -82,15 +92,18 @@ def _told(name: str, stage: Stage) -> dict[str, Any]:
     if isinstance(stage, Pool):
         return {"kind": "pool", "pool": stage.kind, "window": [stage.kernel, stage.stride, stage.padding]}
     if isinstance(stage, Flat):
-        return {"kind": "flat"}
+        return {"kind": "flat", "end": stage.end}
+    if isinstance(stage, Cat):
+        return {"kind": "cat"}
     if isinstance(stage, Plain) and type(stage.module) is SpikingMaxPool2d:
         return {"kind": "spiking pool", "passes": stage.module.passes, "window": stage.module.window}
     given = type(stage.module).__name__ if isinstance(stage, Plain) else type(stage).__name__
     raise SpikeloomError(f"Runner.save: {name} is a {given}, which a file cannot hold; keep the network itself, and compile it again")
 
 
-def _terms(stage: Current) -> list[dict[str, Any]]:
-    return [{"options": term.options} for term in stage.terms]  # type: ignore[union-attr]
+def _terms(stage: Any) -> list[dict[str, Any]]:
+    whole = isinstance(stage, WholeLayer | WholeCurrent)
+    return [{"options": t.options, **({"source": t.source, "kind": t.kind} if whole else {})} for t in stage.terms]
 
 
 def _neuron(name: str, neuron: Neuron) -> dict[str, Any]:
@@ -103,17 +116,14 @@ def _neuron(name: str, neuron: Neuron) -> dict[str, Any]:
 
 def _stage(told: dict[str, Any], tensors: dict[str, Tensor]) -> Stage:
     inputs, kind = tuple(told["inputs"]), told["kind"]
-    if kind in ("layer", "current"):
-        terms = [Term(None, None, tuple(_tuples(term["options"]))) for term in told["terms"]]
-        stage: Stage = Current(inputs, terms)
-        if kind == "layer":
-            stage = Layer(inputs, terms, known[told["neuron"]["kind"]](**told["neuron"]["options"]))
-            for param in stage.neuron.params:  # what is not in the file is None
-                setattr(stage.neuron, param, None)
+    if "terms" in told:
+        stage: Stage = _current(inputs, told)
     elif kind == "pool":
         stage = Pool(inputs, told["pool"], *_tuples(told["window"]))
+    elif kind in ("flat", "cat"):
+        stage = Cat(inputs) if kind == "cat" else Flat(inputs, told["end"])
     else:
-        stage = Flat(inputs) if kind == "flat" else Plain(inputs, SpikingMaxPool2d(**told["window"], passes=told["passes"]))
+        stage = Plain(inputs, SpikingMaxPool2d(**told["window"], passes=told["passes"]))
     for name, value in tensors.items():
         owner, _, last = name.rpartition(".")
         module: nn.Module = stage.get_submodule(owner)
@@ -121,6 +131,22 @@ def _stage(told: dict[str, Any], tensors: dict[str, Tensor]) -> Stage:
             raise DataError(f"Runner: {told['name']} has no tensor {name!r}; the file is of another version")
         module._buffers[last] = value
     return stage.eval()
+
+
+def _current(inputs: tuple[str, ...], told: dict[str, Any]) -> Stage:
+    kind, options = told["kind"], [tuple(_tuples(term["options"])) for term in told["terms"]]
+    neuron: Any = None
+    if "neuron" in told:
+        neuron = known[told["neuron"]["kind"]](**told["neuron"]["options"])
+        for param in neuron.params:  # what is not in the file is None
+            setattr(neuron, param, None)
+    if kind in ("layer", "current"):
+        terms = [Term(None, None, o) for o in options]
+        return Current(inputs, terms) if neuron is None else Layer(inputs, terms, neuron)
+    whole = [WholeTerm(None, None, o, t["source"], t["kind"]) for o, t in zip(options, told["terms"], strict=True)]
+    if neuron is None:
+        return WholeCurrent(inputs, whole, None, None)
+    return WholeLayer(inputs, whole, neuron, None, None, getattr(torch, told["membranes"]), told["why"])
 
 
 def _tuples(options: Any) -> list[Any]:

@@ -5,6 +5,8 @@
 
 // base: currents that are there already, [T, B, H, W, channels], or one image of them for all steps (steps 0), or none (null)
 // planes, sign: of the result; span: steps listed at a time
+// With WHOLE the weights are int8 and the currents int32: sums of weights, times 2^FINE, are added to bias, base and `scale` in that finer
+// unit, and kept below MOST. The neuron's step takes them as they are, or (S a float) times `unit`, one number per channel.
 struct Layer { I threads, steps, images, height, width, channels, stride, piece, span, planes, sign, baseStep, terms; };
 // kind 0: rows of weights; 1: the input itself, times one number per channel
 struct Term { I kind; Shape shape; const Word* words; const char* weights; };
@@ -12,6 +14,7 @@ struct Term { I kind; Shape shape; const Word* words; const char* weights; };
 struct Report { I largest, negative, broken; };
 
 struct Piece { I r0, r1, t0, t1; };
+enum : I { FIXED = 5 };  // addresses before those of the states
 
 // sums [m, width] += the input's values times `scale`
 template <class C> static inline void same(C* sums, const Term& k, const C* scale, I from, I m, I c0, I pitch) {
@@ -33,11 +36,33 @@ template <class C> static inline void same(C* sums, const Term& k, const C* scal
     }
 }
 
+enum : int32_t { MOST = 1 << 28 };
+static inline int32_t bounded(int32_t x) { return x < -MOST ? -MOST : x > MOST ? MOST : x; }
+static inline float bounded(float x) { return x; }
+#ifdef WHOLE
+enum : I { CELL = TILE / 2, FINE = 4 };  // pixels whose sums and membranes share L1
+#else
+enum : I { CELL = TILE, FINE = 0 };
+#endif
+static inline int32_t finer(int32_t x) {
+  const int32_t most = MOST >> FINE;
+  return (x < -most ? -most : x > most ? most : x) * (1 << FINE);
+}
+static inline float finer(float x) { return x; }
+#if defined(WHOLE) && defined(FLOAT)
+static inline S entered(int32_t sum, const float* unit, I c) { return (float)sum * unit[c]; }
+#elif defined(WHOLE)
+static inline S entered(int32_t sum, const float*, I) { return bounded(sum); }
+#else
+static inline S entered(S sum, const float*, I) { return sum; }
+#endif
+
 #ifdef BINARY
 static inline U mask(const S* y) {
   U bits = 0;
-#ifdef __AVX512F__
-  bits = _mm512_cmp_ps_mask(_mm512_loadu_ps(y), _mm512_setzero_ps(), _CMP_NEQ_OQ);
+#ifdef __AVX512F__  // 0.0f, which is never negative here, is all zeros as 0 is
+  const __m512i lanes = _mm512_loadu_si512(y);
+  bits = _mm512_test_epi32_mask(lanes, lanes);
 #else
   for (int i = 0; i < 16; ++i) bits |= (U)(y[i] != 0) << i;
 #endif
@@ -48,7 +73,7 @@ static inline void emit(Word* out, const S* y, I size, const Layer&, Report&, in
 static inline void emit(Word* out, const S* y, I size, const Layer& l, Report& r, int shift, U live) {
   for (int i = 0; i < 16; ++i) {
     if (!(live >> i & 1) || y[i] == 0) continue;
-    const S a = __builtin_fabsf(y[i]);
+    const S a = y[i] < 0 ? -y[i] : y[i];
     if (!(a < 128) || a != (S)(int)a) { r.broken = 1; continue; }
     r.largest = greater(r.largest, (I)a);
     r.negative |= y[i] < 0;
@@ -65,28 +90,32 @@ template <class K, int V> static void walk(const Layer& l, const Term* terms, co
   const C* const bias = (const C*)at[1] + b * l.stride;
   Word* const out = (Word*)at[2];
   const C* const none = (const C*)at[3];
-  void* const* const state = (void* const*)at + 4;
-  const void* const* const value = at + 4 + STATES;
-  const C* const* const scale = (const C* const*)(at + 4 + STATES + VALUES);
+  const float* const unit = (const float*)at[4] + b * l.stride;
+  void* const* const state = (void* const*)at + FIXED;
+  const void* const* const value = at + FIXED + STATES;
+  const C* const* const scale = (const C* const*)(at + FIXED + STATES + VALUES);
   const I rows = l.images * l.height, pixels = rows * l.width, words = (l.channels + 63) / 64, size = l.steps * pixels * words;
   const I first = p.r0 * l.width, count = (p.r1 - p.r0) * l.width, c0 = b * l.stride, width = lesser(l.stride, l.channels - c0);
   //each scalar: const S p@ = *(const S*)value[@];
-  //each channel: alignas(64) S q@[TILE * PITCH]; for (I j = 0; j < TILE; ++j) memcpy(q@ + j * PITCH, (const S*)value[@] + c0, PITCH * sizeof(S));
-  alignas(64) C sums[TILE * PITCH], more[TILE * PITCH];
-  alignas(64) S y[TILE * PITCH];
+  //each channel: const S* const q@ = (const S*)value[@] + c0;
+  alignas(64) C sums[CELL * PITCH], more[CELL * PITCH];
+  alignas(64) S y[CELL * PITCH];
   for (I t = p.t0; t < p.t1; ++t)
-    for (I i = 0; i < count; i += TILE) {
-      const I m = lesser(TILE, count - i);
+    for (I i = 0; i < count; i += CELL) {
+      const I m = lesser((I)CELL, count - i);
       bool some = false;
       for (I k = 0; k < l.terms; ++k) {
         if (terms[k].kind) continue;
         const Shape& s = terms[k].shape;
         const char* const w = terms[k].weights + b * (s.kh * s.kw * s.in + 1) * l.stride * K::SIZE;
-        currents<K, V>(some ? more : sums, some ? none : bias, w, s, lists[(t - p.t0) * l.terms + k], i, m);
+        currents<K, V>(some ? more : sums, some || FINE ? none : bias, w, s, lists[(t - p.t0) * l.terms + k], i, m);
         if (some) for (I j = 0; j < m * PITCH; ++j) sums[j] += more[j];
         some = true;
       }
-      if (!some) for (I j = 0; j < m; ++j) memcpy(sums + j * PITCH, bias, PITCH * sizeof(C));
+      if (!some)
+        for (I j = 0; j < m; ++j) memcpy(sums + j * PITCH, bias, PITCH * sizeof(C));
+      else if (FINE)
+        for (I j = 0; j < m; ++j) for (I c = 0; c < PITCH; ++c) sums[j * PITCH + c] = finer(sums[j * PITCH + c]) + bias[c];
       for (I k = 0; k < l.terms; ++k)
         if (terms[k].kind) same(sums, terms[k], scale[k], t * pixels + first + i, m, c0, (I)PITCH);
       if (base)
@@ -96,14 +125,17 @@ template <class K, int V> static void walk(const Layer& l, const Term* terms, co
           else for (I c = 0; c < width; ++c) sums[j * PITCH + c] += from[c];
         }
       //each state: S* __restrict const w@ = (S*)state[@] + b * pixels * l.stride + (first + i) * PITCH;
+      for (I j = 0; j < m; ++j) {
 #pragma GCC ivdep
-      for (I e = 0; e < m * PITCH; ++e) {
-        const S x0 = (S)sums[e];
-        //each state: const S v@ = w@[e];
-        //each channel: const S p@ = q@[e];
-        //put BODY
-        y[e] = y0;
-        //each state: w@[e] = n@;
+        for (I c = 0; c < PITCH; ++c) {
+          const I e = j * PITCH + c;
+          const S x0 = entered(sums[e], unit, c);
+          //each state: const S v@ = w@[e];
+          //each channel: const S p@ = q@[c];
+          //put BODY
+          y[e] = y0;
+          //each state: w@[e] = bounded(n@);
+        }
       }
       for (I j = 0; j < m; ++j)
         for (I c = 0; c < width; c += 16) {  // 16 channels never cross a word
@@ -123,12 +155,12 @@ struct Shelf {
   }
 };
 
-// with: Layer, then the addresses of base, bias, out, zeros, states, values and of each term's scale, of the terms, of the report
+// with: Layer, then the addresses of base, bias, out, zeros, unit, states, values and of each term's scale, of the terms, of the report
 extern "C" int run(const I* with) {
   const Layer& l = *(const Layer*)with;
   const void* const* const at = (const void* const*)(with + sizeof(Layer) / sizeof(I));
-  const Term* const terms = (const Term*)at[4 + STATES + VALUES + l.terms];
-  Report& report = *(Report*)at[5 + STATES + VALUES + l.terms];
+  const Term* const terms = (const Term*)at[FIXED + STATES + VALUES + l.terms];
+  Report& report = *(Report*)at[FIXED + 1 + STATES + VALUES + l.terms];
   const I rows = l.images * l.height, pieces = (rows + l.piece - 1) / l.piece, blocks = (l.channels + l.stride - 1) / l.stride;
   const I words = (l.channels + 63) / 64;
   I failed = 0, largest = 0, negative = 0, broken = 0;

@@ -15,7 +15,7 @@ from spikeloom.engine import cache as compiled
 from spikeloom.engine import cpp, events, trace
 from spikeloom.engine.bits import MOST_PLANES, Bits
 from spikeloom.engine.events.conv import ENTRIES
-from spikeloom.engine.events.weights import BLOCK
+from spikeloom.engine.events.weights import BLOCK, REAL, VECTOR
 from spikeloom.engine.trace import results
 
 TILE = 64  # pixels whose membranes stay in L1, as in lists.h
@@ -41,33 +41,35 @@ class Reaching(NamedTuple):
 
 
 class Geometry(NamedTuple):
-    """Of a neuron's layer."""
+    """Of a neuron's layer. weights: their type, which decides how many channels the kernel takes at a time."""
 
     steps: int
     images: int
     height: int
     width: int
     channels: int
+    weights: torch.dtype = REAL
 
     @property
     def stride(self) -> int:
         """Channels of a block, as in a row of weights."""
-        return min(BLOCK[torch.float32], -(-self.channels // 16) * 16)
+        vector = VECTOR[self.weights]
+        return min(BLOCK[self.weights], -(-self.channels // vector) * vector)
 
     @property
     def filled(self) -> int:
         """Channels, filled up to whole blocks."""
         return -(-self.channels // self.stride) * self.stride
 
-    def silent(self) -> Tensor:
+    def silent(self, dtype: torch.dtype = torch.float32) -> Tensor:
         """A state of zeros as the kernel keeps it."""
-        return torch.zeros(self.filled * self.images * self.height * self.width)
+        return torch.zeros(self.filled * self.images * self.height * self.width, dtype=dtype)
 
     def blocked(self, x: Tensor) -> Tensor:
         """`[B, C, ...]` as the kernel keeps states, a flat copy: blocks of channels, in each pixel by pixel."""
-        space = x.detach().float().reshape(x.shape[0], self.channels, self.height * self.width)
+        space = x.detach().reshape(x.shape[0], self.channels, self.height * self.width)
         flat = space.movedim(1, -1).reshape(-1, self.channels)  # [pixels, C]
-        out = self.silent()
+        out = self.silent(x.dtype)
         for block, c in self._blocks(out):
             block[:, : self.channels - c].copy_(flat[:, c : c + self.stride])
         return out
@@ -79,14 +81,14 @@ class Geometry(NamedTuple):
 
     def _blocks(self, kept: Tensor) -> Iterator[tuple[Tensor, int]]:
         """The block `[pixels, pitch]` from each first channel on; the last has a pitch of half a block where that holds it."""
-        pixels = self.images * self.height * self.width
+        pixels, vector = self.images * self.height * self.width, VECTOR[self.weights]
         for c in range(0, self.channels, self.stride):
-            pitch = self.stride if self.channels - c > 16 else 16
+            pitch = self.stride if self.channels - c > vector else vector
             yield kept[c * pixels :][: pixels * pitch].view(pixels, pitch), c
 
     def per_channel(self, value: Tensor) -> Tensor:
         """A value as the kernel reads it: one number, or one per channel, filled up."""
-        value = value.detach().float().contiguous()
+        value = value.detach().contiguous()
         if value.numel() == 1:
             return value
         return torch.cat([value, value[-1:].expand(self.filled - self.channels)]).contiguous()
@@ -95,27 +97,32 @@ class Geometry(NamedTuple):
 class Fused:
     """The compiled kernel of one neuron's equations. Raises CannotFuse or CannotCompile.
 
-    planes, signed: of its spikes, wider when a run needs it. channel: which values are one per channel.
+    planes, signed: of its spikes, wider when a run needs it. channel: which values are one per channel. weights, states: their types;
+    with int8 weights, currents and bias are int32 in the units of `finer` in fused.cpp.
     """
 
-    def __init__(self, neuron: Any, names: tuple[str, ...], channel: tuple[bool, ...]) -> None:
+    def __init__(
+        self, neuron: Any, names: tuple[str, ...], channel: tuple[bool, ...], weights: torch.dtype = REAL,
+        states: torch.dtype = torch.float32,
+    ) -> None:  # fmt: skip
         graph = trace.step_graph(neuron, names, torch.float32)
         self.states, self.values = len(neuron.states), len(names)
         self.binary = _binary(results(graph)[0])
         self.planes, self.signed = 1, False
-        self.kernel = compiled.function(_source(graph, self.states, channel, self.binary), "run")
+        self.sums = torch.float32 if weights == REAL else torch.int32
+        self.kernel = compiled.function(_source(graph, self.states, channel, self.binary, weights, states), "run")
 
     def run(
         self, at: Geometry, terms: Sequence[Reaching], base: Tensor | None, bias: Tensor | None, state: list[Tensor],
-        values: Sequence[Tensor],
+        values: Sequence[Tensor], unit: Tensor | None = None,
     ) -> Bits | None:  # fmt: skip
         """Spikes of all steps; `state` moves on in place. None where a spike is no whole number below 128: then `state` is as it was.
 
-        base: currents `[T*B or B, ...]` that are there already; bias `[channels]`.
+        base: currents `[T*B or B, ...]` that are there already; bias `[channels]`. unit: of an int32 current for a float32 membrane, filled.
         """
         before = None if self.binary else [s.clone() for s in state]
         while True:
-            bits, largest, negative, broken = self._call(at, terms, base, bias, state, values)
+            bits, largest, negative, broken = self._call(at, terms, base, bias, state, values, unit)
             planes, signed = max(self.planes, largest.bit_length()), self.signed or negative > 0
             if not broken and (planes, signed) == (self.planes, self.signed):
                 return bits
@@ -125,13 +132,13 @@ class Fused:
                 return None
             self.planes, self.signed = planes, signed
 
-    def _call(self, at: Geometry, terms: Any, base: Any, bias: Any, state: Any, values: Any) -> tuple[Bits, int, int, int]:
+    def _call(self, at: Geometry, terms: Any, base: Any, bias: Any, state: Any, values: Any, unit: Any) -> tuple[Bits, int, int, int]:
         size = [at.steps * at.images, at.height, at.width, -(-at.channels // 64)]
         words = torch.empty([self.planes + self.signed, *size], dtype=torch.int64)
-        filled = torch.zeros(at.filled)
+        filled = torch.zeros(at.filled, dtype=self.sums)
         if bias is not None:
             filled[: at.channels] = bias
-        zeros = torch.zeros(at.filled)
+        zeros = torch.zeros(at.filled, dtype=self.sums)
         threads, piece, span = _pieces(at, terms)
         base_step = 0
         if base is not None:
@@ -147,8 +154,8 @@ class Fused:
         scales = [0 if term.scale is None else term.scale.data_ptr() for term in terms]
         terms_at = torch.frombuffer(bytearray(packed or b"\0"), dtype=torch.uint8)
         addresses = (
-            0 if base is None else base.data_ptr(), filled.data_ptr(), words.data_ptr(), zeros.data_ptr(), *[s.data_ptr() for s in state],
-            *[v.data_ptr() for v in values], *scales, terms_at.data_ptr(), report.data_ptr(),
+            0 if base is None else base.data_ptr(), filled.data_ptr(), words.data_ptr(), zeros.data_ptr(), 0 if unit is None else unit.data_ptr(),
+            *[s.data_ptr() for s in state], *[v.data_ptr() for v in values], *scales, terms_at.data_ptr(), report.data_ptr(),
         )  # fmt: skip
         if self.kernel(struct.pack(f"{len(layer) + len(addresses)}q", *layer, *addresses)):
             raise MemoryError(f"no memory for the events of {size}")
@@ -189,7 +196,10 @@ def _texts() -> tuple[str, str]:
     return lists, resources.files(__package__).joinpath("fused.cpp").read_text()
 
 
-def _source(graph: fx.Graph, states: int, channel: tuple[bool, ...], binary: bool) -> str:
+def _source(
+    graph: fx.Graph, states: int, channel: tuple[bool, ...], binary: bool, weights: torch.dtype, kept: torch.dtype
+) -> str:  # fmt: skip
     lists, fused = _texts()
-    kind = "typedef Real KIND;\n" + ("#define BINARY\n" if binary else "")
-    return lists + cpp.scalars() + kind + cpp.inserted(fused, graph, states, channel)
+    kind = "typedef Real KIND;\n" if weights == REAL else "typedef Whole KIND;\n#define WHOLE\n"
+    kind += "#define BINARY\n" if binary else ""
+    return lists + cpp.scalars(kept) + kind + cpp.inserted(fused, graph, states, channel)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from spikeloom.convert.affine import Affine
-from spikeloom.infer.stages import Current, Flat, Layer, Plain, Pool, Stage
+from spikeloom.infer.stages import Cat, Current, Flat, Layer, Plain, Pool, Stage
 from spikeloom.infer.terms import Term
 from spikeloom.neurons import Neuron
 from spikeloom.nn.fuse import _affine
@@ -21,7 +21,7 @@ Terms = list[tuple[str, Term]]
 def stages(net: nn.Module, graph: fx.Graph) -> tuple[dict[str, Stage], str]:
     """The stages by name, in order, and the name of the one whose value is the output. The input's name is "".
 
-    Raises CannotFuse for a call that no stage makes: of a function other than a sum or a flattening.
+    Raises CannotFuse for a call that no stage makes: of a function other than a sum, a concatenation or a flattening.
     """
     return _Planner(net, graph).run()
 
@@ -65,8 +65,10 @@ class _Planner:
         if self._adds(node):
             terms = self.terms(node, own=True)
             return Current(tuple(name for name, _ in terms), [term for _, term in terms])
-        if _flattens(node, module):
-            return Flat((self.value(node.args[0]),))  # type: ignore[arg-type]
+        if (end := _flattens(node, module)) is not None:
+            return Flat((self.value(node.args[0]),), end)  # type: ignore[arg-type]
+        if node.target is torch.cat and _joins(node):
+            return Cat(tuple(self.value(each) for each in node.args[0]))  # type: ignore[union-attr,arg-type]
         if module is None:
             raise Refused(f"{node.name} is a call of {getattr(node.target, '__name__', node.target)}")
         if len(node.args) != len(node.all_input_nodes) or node.kwargs:
@@ -123,10 +125,17 @@ def _term(module: Any, scale: Tensor | None = None, shift: Tensor | None = None)
     return Term(weight, bias, (module.stride, module.padding, module.dilation, module.groups) if weight.dim() == 4 else ())
 
 
-def _flattens(node: fx.Node, module: Any) -> bool:
+def _flattens(node: fx.Node, module: Any) -> int | None:
+    """The last axis of a flattening from axis 1 on; None for anything else."""
     if isinstance(module, nn.Flatten):
-        return (module.start_dim, module.end_dim) == (1, -1)
-    return node.target in (torch.flatten, "flatten") and node.args[1:] == (1,) and not node.kwargs
+        return module.end_dim if module.start_dim == 1 else None
+    return -1 if node.target in (torch.flatten, "flatten") and node.args[1:] == (1,) and not node.kwargs else None
+
+
+def _joins(node: fx.Node) -> bool:
+    """Whether a concatenation is one of nodes along the channels."""
+    axis = [*node.args[1:], *node.kwargs.values()]
+    return axis == [1] and isinstance(node.args[0], list | tuple) and all(isinstance(each, fx.Node) for each in node.args[0])
 
 
 def _pool(inputs: tuple[str, ...], module: Any) -> Pool | None:

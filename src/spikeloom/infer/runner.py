@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from spikeloom.core.errors import ShapeError, refusal
-from spikeloom.infer.stages import Current, Layer, Stage
+from spikeloom.infer.stages import Layer, Stage
 from spikeloom.infer.values import Still, Value, dense, packed
 from spikeloom.nn.encoders import Encoder
 
@@ -17,24 +17,34 @@ CHUNK = 32  # steps
 
 
 class Row(NamedTuple):
-    """How a stage ran last. way: `"fused"`, `"events"` or `"dense"`; density: events per input element of each term; reason: why dense."""
+    """How a stage ran last. way: `"fused"`, `"events"` or `"dense"`; density: events per input element of each term; reason: why dense.
+
+    numbers: what it counts in: `"float32"`, `"int8"` (weights; whole currents, membranes and thresholds), or `"int8, float32 membranes"`.
+    """
 
     name: str
     kind: str
     way: str
     density: tuple[float, ...]
     reason: str
+    numbers: str = "float32"
 
 
 class Runner:
     """What `compile` makes of an SNN, for inference on a CPU in float32.
 
     Call: x as the SNN takes it, `[B, ...]` or `[prelude + T, B, ...]`, gives the output of every step, `[T, B, classes]`.
+
+    precision: of its weights. loss: what that cost on the calibration inputs; None in float32. about: what else its file is to say,
+    such as the images it takes: anything that JSON holds.
     """
+
+    precision = "float32"
+    loss: dict[str, float] | None = None
 
     def __init__(self, stages: dict[str, Stage], output: str, steps: int, encoder: Encoder | None, prelude: int) -> None:
         self.stages, self.output, self.steps, self.encoder, self.prelude = stages, output, steps, encoder, prelude
-        self.chunk = CHUNK
+        self.chunk, self.about = CHUNK, dict[str, Any]()
         self._last = {given: name for name, stage in stages.items() for given in stage.inputs}  # who reads a value last
 
     @torch.no_grad()
@@ -93,9 +103,9 @@ class Stream:
         return dense(self.runner._run(value, 1, self.state), 1)
 
 
-def _row(name: str, stage: nn.Module) -> Row:
-    terms = list(stage.terms) if isinstance(stage, Current) else []
-    reasons = [r for r in (stage.reason, *(term.reason for term in terms)) if r]  # type: ignore[arg-type]
+def _row(name: str, stage: Any) -> Row:
+    terms = list(getattr(stage, "terms", []))
+    reasons = [r for r in (stage.reason, *(term.reason for term in terms)) if r]
     way = "fused" if isinstance(stage, Layer) and not stage.reason else "events" if not reasons else "dense"
-    kind = type(stage.neuron).__name__ if isinstance(stage, Layer) else type(stage).__name__
-    return Row(name, kind, way, tuple(term.density for term in terms), "; ".join(reasons))  # type: ignore[arg-type]
+    kind = type(stage.neuron).__name__ if isinstance(stage, Layer) else type(stage).__name__.removeprefix("Whole")
+    return Row(name, kind, way, tuple(term.density for term in terms), "; ".join([*reasons, *filter(None, [stage.why])]), stage.numbers)

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from spikeloom.core.temporal import Temporal, carrying
 from spikeloom.engine import CannotFuse, events
-from spikeloom.engine.bits import MOST_PLANES, Bits
+from spikeloom.engine.bits import MOST_PLANES, Bits, join
 from spikeloom.engine.cache import CannotCompile
 from spikeloom.infer.fused import Fused, Geometry
 from spikeloom.infer.terms import Term
@@ -21,9 +21,12 @@ State = Any
 
 
 class Stage(nn.Module):
-    """inputs: names of the stages whose values it takes. reason: why it was dense in the last call; "" where it was not."""
+    """inputs: names of the stages whose values it takes. reason: why it was dense in the last call; "" where it was not.
 
-    reason = ""
+    numbers: what it counts in; why: what keeps it from whole membranes.
+    """
+
+    reason, why, numbers = "", "", "float32"
 
     def __init__(self, inputs: tuple[str, ...]) -> None:
         super().__init__()
@@ -44,8 +47,8 @@ class Current(Stage):
     def run(self, values: list[Value], steps: int, state: State) -> tuple[Value, State]:
         found = [term.current(value, steps) for term, value in zip(self.terms, values, strict=True)]
         if all(still for _, still in found):
-            return Still(_added([y for y, _ in found])), None
-        return _added([torch.cat([y] * steps) if still else y for y, still in found]), None
+            return Still(added([y for y, _ in found])), None
+        return added([torch.cat([y] * steps) if still else y for y, still in found]), None
 
 
 class Membranes(NamedTuple):
@@ -63,6 +66,8 @@ class Membranes(NamedTuple):
 class Layer(Current):
     """Terms and the neuron that they drive, fused where that is possible."""
 
+    weights = torch.float32
+
     def __init__(self, inputs: tuple[str, ...], terms: list[Term], neuron: Neuron) -> None:
         super().__init__(inputs, terms)
         self.neuron = neuron
@@ -75,16 +80,19 @@ class Layer(Current):
             found = self._together(kernel, values, steps, state)
             if found is not None:
                 return found
+        return self._apart(values, steps, state.tensors() if isinstance(state, Membranes) else state)
+
+    def _apart(self, values: list[Value], steps: int, state: State) -> tuple[Value, State]:
+        """Currents first, then the neuron; the state is the neuron's own."""
         current, _ = super().run(values, steps, None)
-        spikes, after = self.neuron._run(dense(current, steps), steps, state.tensors() if isinstance(state, Membranes) else state)
+        spikes, after = self.neuron._run(dense(current, steps), steps, state)
         return packed(spikes), tuple(after)
 
     def _found(self) -> Fused | None:
         if not self._looked:
             self._looked = True
-            values = self.neuron.values()
             try:
-                self._kernel = Fused(self.neuron, tuple(values), tuple(v.numel() > 1 for v in values.values()))
+                self._kernel = self._fused()
             except (CannotFuse, CannotCompile) as error:
                 self.reason = str(error)
         return self._kernel
@@ -93,10 +101,7 @@ class Layer(Current):
         pairs = list(zip(self.terms, values, strict=True))
         found = [(term, value, term.reaching(value)) for term, value in pairs]
         reaching = [r for _, _, r in found if r is not None]
-        base, bias = self._ready([(term, value) for term, value, r in found if r is None], steps), None
-        biases = [term.bias for term, _, r in found if r is not None and term.bias is not None]
-        if biases:
-            bias = _added([torch.zeros(reaching[0].out[0]), *biases])
+        base = self._ready([(term, value) for term, value, r in found if r is None], steps)
         flat = reaching[0].flat if reaching else base is not None and base.dim() == 2
         if base is not None and base.dim() not in (2, 4):
             self.reason = f"its current {list(base.shape)} is neither [N, C] nor [N, C, H, W]"
@@ -104,28 +109,40 @@ class Layer(Current):
         size = reaching[0].out if reaching else (*base.shape[1:], 1, 1)[:3]
         rows = len(reaching[0].bits.words[0]) if reaching else len(base)
         images = rows if not reaching and all(isinstance(v, Still) for v in values) else rows // steps
-        at = Geometry(steps, images, size[1], size[2], size[0])
+        at = Geometry(steps, images, size[1], size[2], size[0], self.weights)
         if state is None:
             state = Membranes(at, flat, self._first(at, [images, *size[: 1 if flat else 3]]))
-        numbers = [at.per_channel(v) for v in self.neuron.values().values()]
-        bits = kernel.run(at, reaching, base, bias, state.kept, numbers)
+        bias = self._bias([term for term, _, r in found if r is not None], at)
+        bits = kernel.run(at, reaching, base, bias, state.kept, *self._numbers(at))
         if bits is None:
             self.reason = "its spikes are no whole numbers below 128"
             return None
         return Events(Bits(bits.words.flatten(2, 3).squeeze(2), bits.channels, bits.planes, bits.signed) if flat else bits), state
 
+    def _fused(self) -> Fused:
+        values = self.neuron.values()
+        return Fused(self.neuron, tuple(values), tuple(v.numel() > 1 for v in values.values()))
+
+    def _numbers(self, at: Geometry) -> tuple[Any, ...]:
+        """The values of a step as the kernel takes them, and what else it wants."""
+        return ([at.per_channel(v.float()) for v in self.neuron.values().values()],)
+
+    def _bias(self, reaching: list[Any], at: Geometry) -> Tensor | None:
+        biases = [term.bias for term in reaching if term.bias is not None]
+        return added([torch.zeros(at.channels), *biases]) if biases else None
+
     def _first(self, at: Geometry, shape: list[int]) -> list[Tensor]:
         if self.neuron.starts_at_zero:
             return [at.silent() for _ in self.neuron.states]
-        return [at.blocked(s) for s in self.neuron.initial(torch.zeros(shape))]
+        return [at.blocked(s.float()) for s in self.neuron.initial(torch.zeros(shape))]
 
     def _ready(self, found: list[tuple[Any, Value]], steps: int) -> Tensor | None:
         """The sum of the currents that are computed densely, `[B, ...]` where none moves."""
         pairs = [term.current(value, steps) for term, value in found]
         still, moving = [y for y, s in pairs if s], [y for y, s in pairs if not s]
         if still and moving:
-            moving.append(torch.cat([_added(still)] * steps))
-        return _added(moving or still) if pairs else None
+            moving.append(torch.cat([added(still)] * steps))
+        return added(moving or still) if pairs else None
 
 
 class Pool(Stage):
@@ -170,13 +187,33 @@ class Pool(Stage):
 
 
 class Flat(Stage):
-    """`flatten(1)`."""
+    """`flatten(1, end)`."""
+
+    def __init__(self, inputs: tuple[str, ...], end: int = -1) -> None:
+        super().__init__(inputs)
+        self.end = end
 
     def run(self, values: list[Value], steps: int, state: State) -> tuple[Value, State]:
         (value,) = values
         if isinstance(value, Events):
             return Events(value.bits, value.scale, value.bits.words.dim() == 5), None
-        return (Still(value.x.flatten(1)) if isinstance(value, Still) else value.flatten(1)), None
+        return (Still(value.x.flatten(1, self.end)) if isinstance(value, Still) else value.flatten(1, self.end)), None
+
+
+class Cat(Stage):
+    """Values one after the other along the channels."""
+
+    def run(self, values: list[Value], steps: int, state: State) -> tuple[Value, State]:
+        found = [v for v in values if isinstance(v, Events)]
+        kinds = {(v.scale, v.flat, v.bits.words.dim()) for v in found}
+        if len(found) == len(values) and len(kinds) == 1 and not (found[0].flat and found[0].bits.words.dim() == 5):
+            self.reason = ""
+            return Events(join([v.bits for v in found]), found[0].scale, found[0].flat), None
+        self.reason = "its inputs are not all events in one unit"
+        still = [v.x for v in values if isinstance(v, Still)]
+        if len(still) == len(values):
+            return Still(torch.cat(still, 1)), None
+        return torch.cat([dense(v, steps) for v in values], 1), None
 
 
 class Plain(Stage):
@@ -201,7 +238,8 @@ class Plain(Stage):
         return packed(torch.cat(spikes)), state
 
 
-def _added(parts: list[Tensor]) -> Tensor:
+def added(parts: list[Tensor]) -> Tensor:
+    """Their sum."""
     total = parts[0]
     for part in parts[1:]:
         total = total + part

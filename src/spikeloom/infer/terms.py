@@ -60,8 +60,8 @@ class Term(nn.Module):
 
     def _dense(self, x: Tensor) -> Tensor:
         if self.weight is None:
-            y = x if self.factor is None else x * _along(self.factor, x.dim())
-            return y if self.bias is None else y + _along(self.bias, x.dim())
+            y = x if self.factor is None else x * along(self.factor, x.dim())
+            return y if self.bias is None else y + along(self.bias, x.dim())
         if self.weight.dim() == 2:
             return F.linear(x, self.weight, self.bias)
         return F.conv2d(x, self.weight, self.bias, *self.options)
@@ -71,11 +71,11 @@ class Term(nn.Module):
         self.density = call.case.density(bits.events())
         options = self.options[:3] if self.options else ()
         y = events.conv2d(bits, laid, None, *options)
-        y = y if self.bias is None else y + _along(self.bias, 4)
+        y = y if self.bias is None else y + along(self.bias, 4)
         return y.flatten(1) if self.weight.dim() == 2 else y
 
     def _itself(self, value: Events) -> Reaching:
-        bits = _pixels(value.bits)
+        bits = pixels(value.bits)
         n, c, h, w = bits.shape
         factor = torch.ones(c) if self.factor is None else self.factor.expand(c)
         shape = (n, h, w, c, h, w, 1, c, c, 1, 1, 1, 1, 0, 0, 1, 1, bits.planes, int(bits.signed))
@@ -89,7 +89,7 @@ class Term(nn.Module):
         if value.flat and bits.words.dim() == 5:
             inner = tuple(bits.shape[1:])
         else:
-            bits, inner = _pixels(bits), None
+            bits, inner = pixels(bits), None
         key = (value.scale, inner)
         if key not in self._laid:
             weight = self.weight * value.scale
@@ -101,7 +101,7 @@ class Term(nn.Module):
         return bits, laid, call
 
 
-def _pixels(bits: Bits) -> Bits:
+def pixels(bits: Bits) -> Bits:
     """`[N, C]` as `[N, C, 1, 1]`."""
     if bits.words.dim() == 5:
         return bits
@@ -109,5 +109,6 @@ def _pixels(bits: Bits) -> Bits:
     return Bits(bits.words.view(planes, n, 1, 1, words), bits.channels, bits.planes, bits.signed)
 
 
-def _along(value: Tensor, dim: int) -> Tensor:
+def along(value: Tensor, dim: int) -> Tensor:
+    """`value` (`[]` or `[C]`) viewed so that it broadcasts along axis 1 of a tensor of `dim` axes."""
     return value if value.dim() == 0 else value.view(-1, *[1] * (dim - 2))

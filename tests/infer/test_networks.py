@@ -1,0 +1,114 @@
+"""Networks out of the ordinary: what has no form on events is computed densely, and the rest is not."""
+
+import pytest
+import torch
+from torch import nn
+
+import spikeloom
+from spikeloom.engine.bits import join, pack, unpack
+from spikeloom.neurons import IF, LIF, SignedIF
+from spikeloom.nn.snn import SNN
+
+
+def soft():
+    return IF(reset="subtract", threshold=0.5)
+
+
+class Forks(nn.Module):
+    """One current with three readers; a neuron that is called twice; the input itself in a sum; spikes as the output."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.back = nn.Conv2d(3, 3, 3, padding=1), nn.Conv2d(3, 3, 1)
+        self.one, self.two, self.shared = soft(), LIF(decay=0.5, threshold=0.25), soft()
+
+    def forward(self, x):
+        y = self.conv(x)
+        a, b = self.shared(self.one(y) + x), self.two(y)
+        return self.shared(self.back(a + b) + y)
+
+
+class Joined(nn.Module):
+    """Concatenations of whole words, of parts of words, of signed with plain spikes, of spikes with currents."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 64, 1), nn.Conv2d(3, 5, 1)
+        self.a, self.b, self.c = soft(), SignedIF(slope=0.5), soft()
+        self.mix, self.head = nn.Conv2d(69 + 69 + 5, 8, 1), nn.Linear(8, 3)
+        self.pool, self.flat = nn.AdaptiveAvgPool2d(1), nn.Flatten()
+
+    def forward(self, x):
+        y = self.second(x)
+        a, b = self.a(self.first(x)), self.b(y)
+        return self.head(self.flat(self.pool(self.c(self.mix(torch.cat([a, b, torch.cat((b, a), dim=1), y], 1))))))
+
+
+class Mixed(nn.Module):
+    """Calls of functions that have no stage between two layers that have."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.head = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1), nn.Linear(8, 3)
+        self.one, self.two = soft(), soft()
+
+    def forward(self, x):
+        y = self.one(self.a(x))
+        y = self.two(self.b(y) * 0.5 + y)
+        return self.head(y.mean((2, 3)))
+
+
+def chain(*layers):
+    """A function that makes them in a row."""
+    return lambda: nn.Sequential(*(layer() if layer in (soft, nn.Flatten) else layer for layer in layers))
+
+
+NETS = {
+    "forks": (Forks, (3, 5, 7)),
+    "joined": (Joined, (3, 4, 4)),
+    "functions": (Mixed, (3, 4, 4)),
+    "vectors": (chain(nn.Linear(7, 70), nn.BatchNorm1d(70, eps=0.0), soft, nn.Linear(70, 9), soft, nn.Linear(9, 2)), (7,)),
+    "one dimension": (chain(nn.Conv1d(3, 8, 3), soft, nn.AvgPool1d(2), nn.Conv1d(8, 4, 3), soft, nn.Flatten), (3, 18)),
+    "three dimensions": (chain(nn.Conv3d(1, 4, 3), soft, nn.Conv3d(4, 2, 2), soft, nn.Flatten), (1, 6, 6, 6)),
+    "resized": (
+        chain(
+            nn.Conv2d(3, 8, 3, 2), soft, nn.Upsample(scale_factor=2), nn.ZeroPad2d(1), nn.Conv2d(8, 4, 3), soft,
+            nn.ConvTranspose2d(4, 2, 2, 2), soft, nn.Flatten,
+        ), (3, 9, 9),
+    ),
+    "pools": (
+        chain(
+            nn.Conv2d(3, 8, 3), soft, nn.MaxPool2d(3, 2, 1, ceil_mode=True), nn.Conv2d(8, 8, 3, dilation=2, padding=2), soft,
+            nn.MaxPool2d(2, dilation=2), nn.AvgPool2d(2, 1, 1, count_include_pad=False), nn.Conv2d(8, 4, 1), soft,
+            nn.AdaptiveAvgPool2d((2, None)), nn.Flatten, soft, nn.LazyLinear(3),
+        ), (3, 12, 11),
+    ),
+    "paddings": (
+        chain(
+            nn.Conv2d(3, 8, 3, padding="same"), soft, nn.Conv2d(8, 8, 3, padding=1, padding_mode="reflect"), soft,
+            nn.Conv2d(8, 8, (3, 1), padding="valid"), soft, nn.Dropout2d(), nn.Identity(), nn.Conv2d(8, 2, 5, (2, 3), 4), soft,
+        ), (3, 7, 9),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("encoder", ["direct", "rate"])
+def test_same_as_the_network(name, encoder, dyadic, images):
+    make, shape = NETS[name]
+    net, x = make(), images(3, *shape)
+    net.eval()(x)
+    snn = SNN(dyadic(net), 5, encoder)
+    runner, wanted = spikeloom.compile(snn), snn(x)
+    assert wanted.abs().max() > 0
+    torch.testing.assert_close(runner(x), wanted, rtol=0, atol=0)
+    runner.chunk = 2
+    torch.testing.assert_close(runner(x), wanted, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("channels", [(64, 5), (128, 64), (3, 70, 1)])
+@pytest.mark.parametrize("shape", [(), (2, 3)])
+def test_joined_bits(channels, shape):
+    parts = [torch.randint(-2 * (k % 2), 2 + k, (4, c, *shape)).float() for k, c in enumerate(channels)]
+    bits = [pack(p, 1 + k, bool(k % 2)) for k, p in enumerate(parts)]
+    assert torch.equal(unpack(join(bits)), torch.cat(parts, 1))
