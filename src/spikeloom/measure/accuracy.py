@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,9 +12,6 @@ from torch import Tensor
 from spikeloom.core.errors import ParameterError, refusal
 from spikeloom.infer import Runner
 from spikeloom.nn.snn import SNN
-
-if TYPE_CHECKING:
-    from spikeloom.infer import Runner
 
 CONFIDENCES = (0.5, 0.7, 0.8, 0.9, 0.95, 0.99)
 
