@@ -6,6 +6,7 @@ MkDocs runs this as a hook; `python docs/reference.py` prints the reference.
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import inspect
 import re
 import sys
@@ -136,6 +137,12 @@ def model_page() -> str:
         entries.append(f"## {module.rpartition('.')[2]}.py\n\n{_prose(sys.modules[module].__doc__)}")
         entries += [_entry(function, _signature(function), 3, "own") for function in functions]
     return _page("Models", intro + table, entries)
+
+
+def inference_page() -> str:
+    public = _public(importlib.import_module("spikeloom.infer"))
+    intro = "`spikeloom.infer`: a network compiled to run on a CPU. [What it is about](../explanation/inference.md)."
+    return _page("Inference", intro, (_entry(thing, _signature(thing), docs="own") for thing in public))
 
 
 def data_page() -> str:
@@ -292,7 +299,8 @@ def _page(title: str, intro: str, entries: Iterable[str]) -> str:
 PAGES: dict[str, Callable[[], str]] = {
     "neurons": neuron_page, "surrogates": surrogate_page, "encoders": encoder_page, "norms": norm_page, "blocks": block_page,
     "activations": activation_page, "methods": method_page, "normalisers": normaliser_page, "passes": pass_page, "losses": loss_page,
-    "timing": timing_page, "plasticity": plasticity_page, "models": model_page, "data": data_page, "recipes": recipe_page, "cli": cli_page,
+    "timing": timing_page, "plasticity": plasticity_page, "models": model_page, "inference": inference_page,
+    "data": data_page, "recipes": recipe_page, "cli": cli_page,
 }  # fmt: skip
 
 if __name__ == "__main__":

@@ -136,7 +136,7 @@ def case():
 
 
 def test_an_exact_reference(case):
-    snn, x, runner = case
+    _, x, runner = case
     found = runner(x)
     assert found.std(0).min() > 0
     assert torch.equal(found, reference(runner, x, 20))
@@ -144,7 +144,7 @@ def test_an_exact_reference(case):
 
 
 def test_chunks_threads_streams_and_files(case, tmp_path):
-    snn, x, runner = case
+    _, x, runner = case
     wanted = runner(x)
     runner.chunk = 7
     assert torch.equal(runner(x), wanted)

@@ -46,6 +46,8 @@ def write(record: dict[str, Any], path: Path) -> Path:
 def _bar_charts(figure: Figure, record: dict[str, Any]) -> None:
     if record["bench"] in ("conversion", "timing"):
         panels = (_conversion_panels if record["bench"] == "conversion" else _timing_panels)(record)
+    elif record["bench"] == "inference":
+        panels = _inference_panels(record)
     elif record["bench"] == "stdp":
         panels = [(_numbers("images_per_second"), _sorted(record["results"], "images_per_second"), "images a second, learning")]
     else:
@@ -67,6 +69,8 @@ def title(record: dict[str, Any]) -> str:
         return f"Event-driven convolutions against torch's best dense float32, {record['threads']} thread(s)"
     if record["bench"] == "conversion":
         return f"ann_{o['net']} converted, T = {o['steps']}; {record['threads']} thread(s), malloc {record['malloc']}"
+    if record["bench"] == "inference":
+        return f"{o['model']} by {o['method']}, T = {o['steps']}; {record['threads']} thread(s), malloc {record['malloc']}"
     if record["bench"] == "timing":
         return f"ReL-PSP layers, {o['batch']} images; {record['threads']} thread(s), malloc {record['malloc']}"
     name = o["neuron"].rpartition("/")[2]
@@ -101,6 +105,12 @@ def _conversion_panels(record: dict[str, Any]) -> list[tuple[Any, Rows, str]]:
         (_numbers("test_set_s"), speed, "seconds for 10,000 images, extrapolated"),
         (_numbers("median_ms", 1e-3), _sorted(record["conversions"], "median_ms"), "seconds to convert"),
     ]
+
+
+def _inference_panels(record: dict[str, Any]) -> list[tuple[Any, Rows, str]]:
+    batches = sorted({row["batch"] for row in record["results"]})
+    found = {batch: [row for row in record["results"] if row["batch"] == batch] for batch in batches}
+    return [(_numbers("ms_per_image"), _sorted(rows, "ms_per_image"), f"ms an image, {batch} in a call") for batch, rows in found.items()]
 
 
 def _timing_panels(record: dict[str, Any]) -> list[tuple[Any, Rows, str]]:

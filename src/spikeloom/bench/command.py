@@ -16,7 +16,10 @@ from spikeloom.core.errors import ParameterError, SpikeloomError, refusal
 
 Table = Callable[[str, list[str], list[list[object]]], None]
 # benchmarks with a file of their own
-OWN = {"conversion": "conversion", "architectures": "architectures", "timing": "relpsp", "stdp": "stdp", "sparse": "sparse"}
+OWN = {
+    "conversion": "conversion", "architectures": "architectures", "timing": "relpsp", "stdp": "stdp", "sparse": "sparse",
+    "inference": "inference",
+}  # fmt: skip
 
 
 def add(commands: Any, table: Table) -> None:
@@ -76,12 +79,22 @@ def add(commands: Any, table: Table) -> None:
     sparse.add_argument("--layers", type=_layers, default=(), metavar="NAME;NAME", help="such as 64x32x32; () for all")
     sparse.add_argument("--batches", type=_numbers, default=(1, 16), metavar="B,B")
     sparse.add_argument("--densities", type=_numbers, default=(1, 2, 5, 10, 20, 30, 40, 50), metavar="D,D", help="percent")
-    for sub in (neuron, layer, network, conversion, stdp, nets, times, sparse):
+    inference = kind("inference", "A converted network on real images: our Runner, our dense engine, SpikingJelly, and the ANN itself.")
+    inference.add_argument("--model", default="ann-vgg-cifar10", help="what `spikeloom convert` takes")
+    inference.add_argument("--weights", metavar="FILE", help="for a model: .safetensors or .npz")
+    inference.add_argument("--data", default="", help="image set; a network of the zoo names its own")
+    inference.add_argument("--data-dir", help="folder with the data sets, as for train")
+    inference.add_argument("--method", default="rueckauer2017")
+    inference.add_argument("--steps", type=int, default=64, metavar="T")
+    inference.add_argument("--batches", type=_numbers, default=(1, 16), metavar="B,B", help="images in a call")
+    inference.add_argument("--images", type=int, default=256, help="test images for the accuracy, the first ones")
+    inference.add_argument("--calibration", type=int, default=1024, metavar="N", help="training images to convert with")
+    for sub in (neuron, layer, network, conversion, stdp, nets, times, sparse, inference):
         sub.add_argument("--threads", type=int, default=1)
         sub.add_argument("--device", default="cpu")
         sub.add_argument("--json", type=Path, metavar="FILE", help="write the record")
         sub.add_argument("--chart", type=Path, metavar="FILE", help="draw it: .svg, .png or .pdf (default: beside the record)")
-    for sub in (neuron, layer, network, conversion, stdp, times, sparse):
+    for sub in (neuron, layer, network, conversion, stdp, times, sparse, inference):
         sub.add_argument("--rounds", type=int, default=9)
         sub.add_argument("--budget", type=float, default=60.0, help="seconds per contender and pass; a slower one joins fewer rounds")
         sub.add_argument("--malloc", choices=("tuned", "untuned", "both"), default="tuned", help="both: each in a process of its own")

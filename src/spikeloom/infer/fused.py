@@ -118,7 +118,7 @@ class Fused:
     ) -> Bits | None:  # fmt: skip
         """Spikes of all steps; `state` moves on in place. None where a spike is no whole number below 128: then `state` is as it was.
 
-        base: currents `[T*B or B, ...]` that are there already; bias `[channels]`. unit: of an int32 current for a float32 membrane, filled.
+        base: currents `[T*B or B, ...]` that are there already; bias `[channels]`. unit: of int32 currents for float32 membranes, filled.
         """
         before = None if self.binary else [s.clone() for s in state]
         while True:
@@ -154,7 +154,8 @@ class Fused:
         scales = [0 if term.scale is None else term.scale.data_ptr() for term in terms]
         terms_at = torch.frombuffer(bytearray(packed or b"\0"), dtype=torch.uint8)
         addresses = (
-            0 if base is None else base.data_ptr(), filled.data_ptr(), words.data_ptr(), zeros.data_ptr(), 0 if unit is None else unit.data_ptr(),
+            0 if base is None else base.data_ptr(), filled.data_ptr(), words.data_ptr(), zeros.data_ptr(),
+            0 if unit is None else unit.data_ptr(),
             *[s.data_ptr() for s in state], *[v.data_ptr() for v in values], *scales, terms_at.data_ptr(), report.data_ptr(),
         )  # fmt: skip
         if self.kernel(struct.pack(f"{len(layer) + len(addresses)}q", *layer, *addresses)):

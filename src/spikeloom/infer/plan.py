@@ -9,11 +9,13 @@ import torch
 from torch import Tensor, fx, nn
 
 from spikeloom.convert.affine import Affine
+from spikeloom.convert.vocabulary import DROPOUTS
 from spikeloom.infer.stages import Cat, Current, Flat, Layer, Plain, Pool, Stage
 from spikeloom.infer.terms import Term
 from spikeloom.neurons import Neuron
 from spikeloom.nn.fuse import _affine
 
+NOTHING = DROPOUTS  # with nn.Identity, in evaluation mode
 SUMS = {operator.add, operator.iadd, torch.add}
 Terms = list[tuple[str, Term]]
 
@@ -48,6 +50,8 @@ class _Planner:
 
     def value(self, node: fx.Node) -> str:
         """The name of the stage that gives a node's value, made where it is not there yet."""
+        if node not in self.names and isinstance(self.module(node), NOTHING):
+            self.names[node] = self.value(node.args[0])  # type: ignore[arg-type]
         if node not in self.names:
             stage = self._stage(node)
             name = str(node.target) if node.op == "call_module" else node.name

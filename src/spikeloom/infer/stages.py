@@ -229,7 +229,9 @@ class Plain(Stage):
         if not unfolds:
             still = all(isinstance(v, Still) for v in values)
             y = self.module(*[v.x if still else dense(v, steps) for v in values])
-            return (Still(y) if still else y), None
+            if still:
+                return Still(y), None
+            return packed(y) if any(isinstance(v, Events) for v in values) else y, None
         state, rows = {} if state is None else state, [dense(v, steps).chunk(steps) for v in values]
         spikes = []
         for t in range(steps):

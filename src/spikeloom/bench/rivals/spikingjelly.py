@@ -75,6 +75,8 @@ class SpikingJelly(Rival):
 def _node(kind: Neuron) -> nn.Module:
     from spikingjelly.activation_based import neuron, surrogate
 
+    if type(kind).__name__ == "IF" and kind.starts_at_zero and (kind.floor, kind.fires) == ("none", "at_or_above"):
+        return neuron.IFNode(constants(kind)["threshold"], None if kind.reset == "subtract" else 0.0, step_mode="m")
     shared: dict[str, Any] = {
         "v_threshold": constants(kind)["threshold"], "v_reset": 0.0, "step_mode": "m", "surrogate_function": surrogate.ATan(alpha=2.0),
         "detach_reset": kind.reset_gradient == "detached",
@@ -113,7 +115,7 @@ def _layers(module: nn.Module) -> nn.Module:
 def _layer(module: nn.Module) -> nn.Module:
     from spikingjelly.activation_based import layer
 
-    if isinstance(module, nn.Conv2d):
+    if isinstance(module, nn.Conv2d) and module.groups == 1 and module.dilation == (1, 1) and module.padding_mode == "zeros":
         made = layer.Conv2d(
             module.in_channels, module.out_channels, module.kernel_size, module.stride, module.padding, bias=module.bias is not None,
             step_mode="m",
