@@ -24,6 +24,9 @@ LIST_VECTOR = {torch.float32: 0.27, torch.int8: 0.56}  # to add 64 bytes of weig
 LIST_FAR, NEAR = 0.08, 32 * 1024  # more for each doubling of the weights that a part walks through, beyond so many bytes
 DENSE_MAC = 0.0118  # oneDNN, float32
 DENSE_ELEMENT = 0.25  # to unpack
+PACK, LAY = 0.45, 1.5  # to pack an element, to lay out a weight
+# the weights' gradient: to look at a word, to list an event, to add 64 bytes of the output's gradient, to pad one of its numbers, to store
+SCAN, SCATTER, ROW, PAD, STORE = 4.0, 3.0, 0.55, 0.6, 1.5
 # a list is cut into rows of taps, or taps, whose weights stay in L1, once these parts have so many entries
 ROW_ENTRIES, TAP_ENTRIES = {torch.float32: 36, torch.int8: 128}, {torch.float32: 32, torch.int8: 96}
 
@@ -95,6 +98,17 @@ class Case:
         """Nanoseconds of unpacking and a dense float32 convolution."""
         return self.pixels * self.taps * self.inputs * self.outputs * self.groups * DENSE_MAC + self.elements * DENSE_ELEMENT
 
+    def weighed(self, events: int, stride: tuple[int, int]) -> float:
+        """Nanoseconds of the weights' gradient by events."""
+        vectors = -(-self.outputs // 16)
+        reached = self.taps / min(self.kernel[0], stride[0]) / min(self.kernel[1], stride[1])
+        lists = self.elements * SCAN / min(64, self.inputs * self.groups) + events * (SCATTER + reached * vectors * ROW)
+        return lists + self.pixels * self.outputs * self.groups * PAD + self.weights * STORE
+
+    @property
+    def weights(self) -> int:
+        return self.taps * self.inputs * self.outputs * self.groups
+
     def _slab(self, parts: int) -> float:
         """Bytes of weights that one part of the lists of a block walks through."""
         return self.taps * self.inputs * 128 / parts
@@ -105,6 +119,19 @@ def way(case: Case, events: int) -> Way:
     if case.depthwise:
         return "depthwise"
     return "list" if case.dtype != REAL or events <= case.most else "dense"
+
+
+def training(case: Case, events: int, stride: tuple[int, int], trains: bool) -> tuple[Way, Way]:
+    """The quickest ways of the output and of the weights' gradient, packing and laying out the weights counted in."""
+    once = case.elements * PACK
+    dense, backward = case.dense() - case.elements * DENSE_ELEMENT, case.weighed(events, stride)
+    gradient: Way = "list" if trains and backward + case.elements * DENSE_ELEMENT < dense else "dense"
+    listed = case.listed(events) + case.weights * LAY
+    forward: Way = "depthwise" if case.depthwise else "list"
+    if listed + (0 if gradient == "list" else once) > dense:
+        forward = "dense"
+    gained = (dense - listed if forward != "dense" else 0) + (dense - backward if gradient == "list" else 0)
+    return (forward, gradient) if gained > once else ("dense", "dense")
 
 
 def choose(case: Case, events: int) -> Choice:
