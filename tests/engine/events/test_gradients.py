@@ -201,5 +201,11 @@ def test_auto_looks_at_a_sample_before_it_packs(monkeypatch):
     monkeypatch.setattr(Bits, "events", lambda self: packed.append(self.shape[0]) or plain(self))
     x, weight = torch.ones(64, 64, 4, 4), torch.randn(64, 64, 3, 3, requires_grad=True)
     taken = events.layer(x, weight)[1]
-    assert taken[:3] == ("dense", "dense", 1) and "lists would take" in taken.reason and packed == [4]
+    assert taken[:3] == ("dense", "dense", 1) and "events would take about" in taken.reason and packed == [4]
     assert events.layer(torch.zeros_like(x), weight)[1][:3] == ("list", "list", 0) and packed[:3] == [4, 4, 64]
+
+
+def test_auto_does_not_look_where_nothing_can_be_gained(monkeypatch):
+    monkeypatch.setattr(Bits, "events", lambda self: 1 / 0)
+    taken = events.layer(torch.zeros(64, 2, 4, 4), torch.randn(2, 2, 3, 3, requires_grad=True))[1]
+    assert taken[:3] == ("dense", "dense", None) and "events would take about" in taken.reason

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import struct
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -48,27 +48,50 @@ def conv2d_weight(bits: Bits, grad: Tensor, weight: Tensor, stride: Pair, paddin
     rows = grad.movedim(1, -1)
     rows = rows if rows.is_contiguous() else rows.contiguous()
     words, outputs = bits.words.contiguous(), cout // groups
-    block = min(VECTOR * max(1, SPAN // VECTOR // -(-kw // stride[1])), -(-outputs // VECTOR) * VECTOR, 4 * VECTOR)
-    grid, low, high = [], [], []
-    for size, k, s, p in zip(bits.shape[2:], (kh, kw), stride, padding, strict=True):
-        grid.append(-(-size // s))
-        low.append(-((k - 1 - p) // s))
-        high.append(-(-p // s))
-    pitch = (grid[1] + high[1] - low[1]) * block * 4
-    strip = max(1, min(grid[0], NEAR // pitch - (high[0] - low[0])))
-    strips = bits.shape[0] * -(-grid[0] // strip)
-    piece = max(1, min(strips, NEAR // (pitch * (strip + high[0] - low[0]))))
+    tiles = tiling(bits.shape, weight.shape, stride, padding, groups)
     work = (bits.events() if events is None else events) * kh * kw * outputs
     threads = torch.get_num_threads() if work >= ALONE else 1
     found = torch.empty_like(weight)
     n, channels, height, width = bits.shape
     facts = (
         threads, n, height, width, channels, *rows.shape[1:3], groups, inputs, outputs, kh, kw, *stride, *padding, bits.planes,
-        *grid, low[0], high[0], low[1], high[1], strip, piece, block,
+        *tiles[:-1],
     )  # fmt: skip
     if _function()(_pack(*facts, words.data_ptr(), rows.data_ptr(), found.data_ptr(), *found.stride())):
         raise MemoryError(f"no memory for the gradient of {list(weight.shape)}")
     return found
+
+
+class Tiling(NamedTuple):
+    """height, width: of the grid of input pixels of one class; low*, high*: shifts of the taps; strip: its rows that lie together; piece:
+    strips worked on at a time, of `pieces`; block: outputs that stay in registers for a row of taps."""
+
+    height: int
+    width: int
+    low_y: int
+    high_y: int
+    low_x: int
+    high_x: int
+    strip: int
+    piece: int
+    block: int
+    pieces: int
+
+
+@lru_cache(maxsize=1024)
+def tiling(shape: torch.Size, weight: torch.Size, stride: Pair, padding: Pair, groups: int) -> Tiling:
+    """For bits `[N, Cin, H, W]` and a weight `[Cout, Cin / groups, kh, kw]`."""
+    n, _, *size = shape
+    outputs = weight[0] // groups
+    block = min(VECTOR * max(1, SPAN // VECTOR // -(-weight[3] // stride[1])), -(-outputs // VECTOR) * VECTOR, 4 * VECTOR)
+    (height, low_y, high_y), (width, low_x, high_x) = (
+        (-(-d // s), -((k - 1 - p) // s), -(-p // s)) for d, k, s, p in zip(size, weight[2:], stride, padding, strict=True)
+    )
+    pitch = (width + high_x - low_x) * block * 4
+    strip = max(1, min(height, NEAR // pitch - (high_y - low_y)))
+    strips = n * -(-height // strip)
+    piece = max(1, min(strips, NEAR // (pitch * (strip + high_y - low_y))))
+    return Tiling(height, width, low_y, high_y, low_x, high_x, strip, piece, block, -(-strips // piece))
 
 
 @cache

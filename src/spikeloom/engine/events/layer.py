@@ -13,7 +13,7 @@ from spikeloom.core.errors import SpikeloomError
 from spikeloom.engine import dispatch as scans
 from spikeloom.engine.bits import Bits, packed_or_none, unpack
 from spikeloom.engine.events import conv, dispatch, gradient
-from spikeloom.engine.events.dispatch import Case, Way
+from spikeloom.engine.events.dispatch import Way
 from spikeloom.engine.events.weights import lay
 
 Pair = tuple[int, int]
@@ -69,21 +69,25 @@ def layer(
     obstacle = _obstacle(x, weight, bias) or _unfit(x, weight, geometry)
     if obstacle:
         return _dense(x, weight, bias, geometry), Taken("dense", "dense", None, obstacle)
-    trains = torch.is_grad_enabled() and weight.requires_grad
-    pixels, kernel = _kernel(x), _kernel(weight)
-    call = conv.case(pixels.shape, planes, kernel, *geometry), planes, kernel, geometry, trains, engine
-    if engine == "auto" and len(x) >= SAMPLE:
-        sample = _packed(pixels[::EVERY], planes, scale)
-        taken = sample and _take(sample.events() * len(x) // len(sample.words[0]), *call)
-        if taken and taken.forward == taken.backward == "dense":
-            return _dense(x, weight, bias, geometry), taken
+    pixels = _kernel(x)
+    call = _Call(x, weight, geometry, planes)
+    if engine == "auto":
+        taken = call.quickest(0, 0)  # at best
+        if taken.forward == "dense" == taken.backward:
+            return _dense(x, weight, bias, geometry), taken._replace(density=None)
+        if len(x) >= SAMPLE:
+            sample = _packed(pixels[::EVERY], planes, scale)
+            share = len(x) / -(-len(x) // EVERY)
+            taken = sample and call.quickest(int(sample.events() * share), int(_total(sample) * share))
+            if taken and taken.forward == "dense" == taken.backward:
+                return _dense(x, weight, bias, geometry), taken
     bits = _packed(pixels, planes, scale)
     if bits is None:
         strange = f"its input is not {scale:g} times whole numbers from 0 to {2**planes - 1}"
         return _dense(x, weight, bias, geometry), Taken("dense", "dense", None, strange)
     events = bits.events()
-    taken = _take(events, *call)
-    if taken.forward == taken.backward == "dense":
+    taken = call.quickest(events, _total(bits)) if engine == "auto" else call.sparse(events)
+    if taken.forward == "dense" == taken.backward:
         return _dense(x, weight, bias, geometry), taken
     plan = _Plan(x.shape, bits.channels, planes, events, scale, geometry, taken)
     return _Layer.apply(x, weight, bias, bits.words, plan), taken  # type: ignore[return-value]
@@ -137,14 +141,35 @@ def _pulled(grad: Tensor, weight: Tensor, plan: _Plan, bits: Bits | None, need_x
     return torch.ops.aten.convolution_backward(grad, x, weight, None, stride, padding, dilation, False, (0, 0), groups, wanted)[:2]
 
 
-def _take(events: int, case: Case, planes: int, kernel: Tensor, geometry: Geometry, trains: bool, engine: str) -> Taken:
-    density = case.density(events)
-    refused = gradient.refused(kernel.shape, geometry.dilation) if trains else ""
-    if engine == "sparse":
-        return Taken("depthwise" if case.depthwise else "list", "dense" if refused or not trains else "list", density, refused)
-    forward, backward = dispatch.training(case, events, geometry.stride, trains and not refused)
-    why = "" if forward == backward == "list" else dispatch.choose(case, events).reason
-    return Taken(forward, backward, density, refused or why)
+class _Call:
+    """What decides how a call goes, but for the spikes."""
+
+    def __init__(self, x: Tensor, weight: Tensor, geometry: Geometry, planes: int) -> None:
+        pixels, kernel = _kernel(x), _kernel(weight)
+        self.case = conv.case(pixels.shape, planes, kernel, *geometry)
+        self.stride = geometry.stride
+        self.trains = torch.is_grad_enabled() and weight.requires_grad
+        self.refused = gradient.refused(kernel.shape, geometry.dilation) if self.trains else ""
+        self.tiles = None
+        if self.trains and not self.refused:
+            tiles = gradient.tiling(pixels.shape, kernel.shape, geometry.stride, geometry.padding, geometry.groups)
+            self.tiles = tiles.pieces, tiles.block
+
+    def sparse(self, events: int) -> Taken:
+        """By events wherever it can be."""
+        backward: Way = "dense" if self.tiles is None else "list"
+        return Taken("depthwise" if self.case.depthwise else "list", backward, self.case.density(events), self.refused)
+
+    def quickest(self, events: int, total: int) -> Taken:
+        """total: the sum of what the bits say."""
+        forward, backward, why = dispatch.training(self.case, events, total, self.stride, self.tiles)
+        return Taken(forward, backward, self.case.density(events), self.refused or why)
+
+
+def _total(bits: Bits) -> int:
+    if bits.planes == 1:
+        return bits.events()
+    return sum(Bits(plane.unsqueeze(0), bits.channels).events() << p for p, plane in enumerate(bits.words))
 
 
 def _packed(pixels: Tensor, planes: int, scale: float) -> Bits | None:
