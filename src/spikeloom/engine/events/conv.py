@@ -114,11 +114,11 @@ def _call(
     return laid, _geometry(tuple(bits.words.shape[1:]), tuple(given.shape), (given.dtype, bits.planes, bits.signed), pairs, laid.groups)
 
 
-def case(shape: torch.Size, planes: int, kernel: Tensor, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> Case:
-    """Of a call on unsigned bits of this shape `[N, C, H, W]` with a weight `[Cout, Cin / groups, kh, kw]`."""
+def case(shape: torch.Size, planes: int, kernel: torch.Size, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> Case:
+    """Of a call on unsigned bits of this shape `[N, C, H, W]` with a float32 weight `[Cout, Cin / groups, kh, kw]`."""
     n, channels, height, width = shape
     words = n, height, width, -(-channels // 64)
-    return _geometry(words, tuple(kernel.shape), (kernel.dtype, planes, False), (stride, padding, dilation), groups).case
+    return _geometry(words, tuple(kernel), (REAL, planes, False), (stride, padding, dilation), groups).case
 
 
 def pair(name: str, value: int | Pair, least: int) -> Pair:

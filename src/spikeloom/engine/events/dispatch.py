@@ -28,7 +28,7 @@ LIST_FAR, NEAR = 0.27, 32 * 1024  # more for each doubling of the weights that a
 DENSE_CALL, DENSE_PIXEL, DENSE_INPUT, DENSE_OUTPUT, DENSE_WEIGHT, DENSE_MAC = 5000.0, 14.0, 0.28, 0.05, 0.42, 0.016
 UNPACK_CALL, UNPACK, WHOLE_OUTPUT = 9000.0, 0.62, 0.5  # of an element; to make one of a dense output a whole number
 PACK_CALL, PACK, LAY_CALL, LAY = 11000.0, 0.58, 27000.0, 1.5  # of an element, of a weight
-LAYER_CALL = 80000.0  # of a layer with gradients
+LAYER_CALL, LAYER_MARGIN = 80000.0, 0.8  # of a layer with gradients
 # the weights' gradient, dense, as above
 PULL_CALL, PULL_PIXEL, PULL_INPUT, PULL_OUTPUT, PULL_WEIGHT, PULL_MAC = 15500.0, 13.0, 0.26, 0.13, 0.82, 0.019
 # by events: to begin, to list an event, to begin a run of taps for it and for a list of a piece, to add 64 bytes, to pad an element of the
@@ -172,7 +172,7 @@ def training(
     ours = LAYER_CALL + PACK_CALL + case.elements * PACK + (listed if forward == "list" else dense)
     if tiles is not None:
         ours += gathered if backward == "list" else pulled + unpacked
-    if ours <= MARGIN * plain:
+    if ours <= LAYER_MARGIN * plain:
         return forward, backward, "" if forward == "list" else "its output is quicker dense"
     return "dense", "dense", f"events would take about {ours / plain:.1f} times as long, packing and laying out weights counted in"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -70,23 +71,22 @@ def layer(
     if obstacle:
         return _dense(x, weight, bias, geometry), Taken("dense", "dense", None, obstacle)
     pixels = _kernel(x)
-    call = _Call(x, weight, geometry, planes)
+    call = _call(pixels.shape, _kernel(weight).shape, geometry, planes, torch.is_grad_enabled() and weight.requires_grad)
     if engine == "auto":
-        taken = call.quickest(0, 0)  # at best
-        if taken.forward == "dense" == taken.backward:
-            return _dense(x, weight, bias, geometry), taken._replace(density=None)
+        if call.never is not None:
+            return _dense(x, weight, bias, geometry), call.never
         if len(x) >= SAMPLE:
             sample = _packed(pixels[::EVERY], planes, scale)
             share = len(x) / -(-len(x) // EVERY)
-            taken = sample and call.quickest(int(sample.events() * share), int(_total(sample) * share))
+            taken = sample and call.quickest(*(int(count * share) for count in _counted(sample)))
             if taken and taken.forward == "dense" == taken.backward:
                 return _dense(x, weight, bias, geometry), taken
     bits = _packed(pixels, planes, scale)
     if bits is None:
         strange = f"its input is not {scale:g} times whole numbers from 0 to {2**planes - 1}"
         return _dense(x, weight, bias, geometry), Taken("dense", "dense", None, strange)
-    events = bits.events()
-    taken = call.quickest(events, _total(bits)) if engine == "auto" else call.sparse(events)
+    events, total = _counted(bits)
+    taken = call.quickest(events, total) if engine == "auto" else call.sparse(events)
     if taken.forward == "dense" == taken.backward:
         return _dense(x, weight, bias, geometry), taken
     plan = _Plan(x.shape, bits.channels, planes, events, scale, geometry, taken)
@@ -144,16 +144,15 @@ def _pulled(grad: Tensor, weight: Tensor, plan: _Plan, bits: Bits | None, need_x
 class _Call:
     """What decides how a call goes, but for the spikes."""
 
-    def __init__(self, x: Tensor, weight: Tensor, geometry: Geometry, planes: int) -> None:
-        pixels, kernel = _kernel(x), _kernel(weight)
-        self.case = conv.case(pixels.shape, planes, kernel, *geometry)
-        self.stride = geometry.stride
-        self.trains = torch.is_grad_enabled() and weight.requires_grad
-        self.refused = gradient.refused(kernel.shape, geometry.dilation) if self.trains else ""
+    def __init__(self, shape: torch.Size, kernel: torch.Size, geometry: Geometry, planes: int, trains: bool) -> None:
+        self.case, self.stride = conv.case(shape, planes, kernel, *geometry), geometry.stride
+        self.refused = gradient.refused(kernel, geometry.dilation) if trains else ""
         self.tiles = None
-        if self.trains and not self.refused:
-            tiles = gradient.tiling(pixels.shape, kernel.shape, geometry.stride, geometry.padding, geometry.groups)
+        if trains and not self.refused:
+            tiles = gradient.tiling(shape, kernel, geometry.stride, geometry.padding, geometry.groups)
             self.tiles = tiles.pieces, tiles.block
+        best = self.quickest(0, 0)
+        self.never = best._replace(density=None) if best.forward == "dense" == best.backward else None
 
     def sparse(self, events: int) -> Taken:
         """By events wherever it can be."""
@@ -166,10 +165,15 @@ class _Call:
         return Taken(forward, backward, self.case.density(events), self.refused or why)
 
 
-def _total(bits: Bits) -> int:
+_call = lru_cache(maxsize=1024)(_Call)
+
+
+def _counted(bits: Bits) -> tuple[int, int]:
+    """Bits that are set, and the sum of what they say."""
     if bits.planes == 1:
-        return bits.events()
-    return sum(Bits(plane.unsqueeze(0), bits.channels).events() << p for p, plane in enumerate(bits.words))
+        return (events := bits.events()), events
+    each = [Bits(plane.unsqueeze(0), bits.channels).events() for plane in bits.words]
+    return sum(each), sum(count << p for p, count in enumerate(each))
 
 
 def _packed(pixels: Tensor, planes: int, scale: float) -> Bits | None:
