@@ -191,7 +191,7 @@ def test_without_a_compiler(monkeypatch):
         raise cache.CannotCompile("no C++ compiler; the reference loop runs")
 
     monkeypatch.setattr(gradient, "_function", missing)
-    taken = compare(counts((2, 8, 5, 5), 0.3), torch.randn(4, 8, 3, 3), torch.randn(4), Geometry(), 1, 1.0, "sparse")
+    taken = compare(counts((2, 9, 5, 5), 0.3), torch.randn(4, 9, 3, 3), torch.randn(4), Geometry(), 1, 1.0, "sparse")
     assert taken.backward == "dense" and taken.reason == "no C++ compiler; it stays dense"
 
 

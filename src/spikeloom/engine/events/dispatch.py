@@ -174,7 +174,7 @@ def training(
         ours += gathered if backward == "list" else pulled + unpacked
     if ours <= LAYER_MARGIN * plain:
         return forward, backward, "" if forward == "list" else "its output is quicker dense"
-    return "dense", "dense", f"events would take about {ours / plain:.1f} times as long, packing and laying out weights counted in"
+    return "dense", "dense", f"events would take about {ours / plain:.2g} of the dense time, packing and laying out weights counted in"
 
 
 def choose(case: Case, events: int) -> Choice:

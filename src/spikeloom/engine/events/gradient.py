@@ -48,7 +48,7 @@ def conv2d_weight(bits: Bits, grad: Tensor, weight: Tensor, stride: Pair, paddin
     rows = grad.movedim(1, -1)
     rows = rows if rows.is_contiguous() else rows.contiguous()
     words, outputs = bits.words.contiguous(), cout // groups
-    tiles = tiling(bits.shape, weight.shape, stride, padding, groups)
+    tiles = tiling(bits.shape, weight.shape, stride, padding, groups, NEAR)
     work = (bits.events() if events is None else events) * kh * kw * outputs
     threads = torch.get_num_threads() if work >= ALONE else 1
     found = torch.empty_like(weight)
@@ -79,8 +79,8 @@ class Tiling(NamedTuple):
 
 
 @lru_cache(maxsize=1024)
-def tiling(shape: torch.Size, weight: torch.Size, stride: Pair, padding: Pair, groups: int) -> Tiling:
-    """For bits `[N, Cin, H, W]` and a weight `[Cout, Cin / groups, kh, kw]`."""
+def tiling(shape: torch.Size, weight: torch.Size, stride: Pair, padding: Pair, groups: int, near: int) -> Tiling:
+    """For bits `[N, Cin, H, W]` and a weight `[Cout, Cin / groups, kh, kw]`. near: bytes of a piece of a block."""
     n, _, *size = shape
     outputs = weight[0] // groups
     block = min(VECTOR * max(1, SPAN // VECTOR // -(-weight[3] // stride[1])), -(-outputs // VECTOR) * VECTOR, 4 * VECTOR)
@@ -88,9 +88,9 @@ def tiling(shape: torch.Size, weight: torch.Size, stride: Pair, padding: Pair, g
         (-(-d // s), -((k - 1 - p) // s), -(-p // s)) for d, k, s, p in zip(size, weight[2:], stride, padding, strict=True)
     )
     pitch = (width + high_x - low_x) * block * 4
-    strip = max(1, min(height, NEAR // pitch - (high_y - low_y)))
+    strip = max(1, min(height, near // pitch - (high_y - low_y)))
     strips = n * -(-height // strip)
-    piece = max(1, min(strips, NEAR // (pitch * (strip + high_y - low_y))))
+    piece = max(1, min(strips, near // (pitch * (strip + high_y - low_y))))
     return Tiling(height, width, low_y, high_y, low_x, high_x, strip, piece, block, -(-strips // piece))
 
 

@@ -149,7 +149,7 @@ class _Call:
         self.refused = gradient.refused(kernel, geometry.dilation) if trains else ""
         self.tiles = None
         if trains and not self.refused:
-            tiles = gradient.tiling(shape, kernel, geometry.stride, geometry.padding, geometry.groups)
+            tiles = gradient.tiling(shape, kernel, geometry.stride, geometry.padding, geometry.groups, gradient.NEAR)
             self.tiles = tiles.pieces, tiles.block
         best = self.quickest(0, 0)
         self.never = best._replace(density=None) if best.forward == "dense" == best.backward else None
