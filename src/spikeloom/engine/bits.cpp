@@ -167,6 +167,10 @@ template <class X> static int unpacked(const Pack& s, const Word* words, X* to) 
         continue;
       }
       I j = 0;
+#ifdef __AVX512F__
+      if (sizeof(X) == 4)
+        for (; j + 16 <= m; j += 16) _mm512_storeu_ps((float*)(out + j), _mm512_maskz_mov_ps((__mmask16)(*at >> j), _mm512_set1_ps(1)));
+#endif
       for (; j + 8 <= m; j += 8) memcpy(out + j, eights.of[*at >> j & 255], 8 * sizeof(X));
       if (j < m) memcpy(out + j, eights.of[*at >> j & 255], (m - j) * sizeof(X));
     }
