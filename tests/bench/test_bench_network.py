@@ -89,12 +89,12 @@ def test_a_network_that_passes_no_gradient_cannot_be_compared():
 
 
 def test_the_record_of_a_small_network(place, monkeypatch):
-    ours = {name: rivals.known[name] for name in ("Eager", "Spikeloom", "SpikeloomPacked")}
+    ours = {name: rivals.known[name] for name in ("Eager", "Spikeloom", "SpikeloomEvents", "SpikeloomPacked")}
     monkeypatch.setattr(rivals, "known", ours)
     options = network.Options(**{**SMALL, "reference": "yes", "where": "yes", "channels_last": "yes"})
     record = network.bench(options, place, lambda text: None)
     found = {row["impl"]: row for row in record["results"]}
-    assert list(found) == ["copy", "eager", "spikeloom", "spikeloom-packed", "relu"]
+    assert list(found) == ["copy", "eager", "spikeloom", "spikeloom-events", "spikeloom-packed", "relu"]
     assert found["relu"]["vs_relu"] == found["copy"]["vs_copy"] == 1.0
     assert all(row["pass"] == "forward_backward" and row["peak_mib"] is None for row in found.values())
     assert found["spikeloom"]["saved_mib"] < found["eager"]["saved_mib"]

@@ -5,10 +5,12 @@ import importlib.metadata
 
 import pytest
 import torch
+from torch import nn
 
 from spikeloom.bench import gate, network, rivals
 from spikeloom.bench.race import Place
 from spikeloom.neurons import IF, LIF, MLF, PLIF
+from spikeloom.nn.snn import SNN
 
 FOREIGN = {cls.impl: cls for cls in rivals.known.values() if cls.requirement}
 KIND = LIF(tau=2.0, threshold=1.0, surrogate="atan")
@@ -150,6 +152,14 @@ def test_memory_that_a_class_does_not_take_is_a_reason():
 
     with pytest.raises(rivals.Unavailable, match="Plain has no memory='packed'"):
         rivals.known["SpikeloomPacked"]().neuron(Plain(tau=2.0))
+
+
+def test_events_are_of_layers():
+    with pytest.raises(rivals.Unavailable, match="events are of layers, not of neurons"):
+        rivals.known["SpikeloomEvents"]().neuron(LIF())
+    net = rivals.known["SpikeloomEvents"]().network(nn.Sequential(LIF(), nn.Linear(4, 3)))
+    assert next(m for m in net.modules() if isinstance(m, SNN)).engine == "auto"
+
 
 
 def test_a_device_that_is_not_there_is_refused():

@@ -39,6 +39,13 @@ def test_explain_names_the_norm_that_a_neuron_applies(capsys, monkeypatch):
     assert status == 0 and ["3.branch.2", "3.branch.1"] in rows and ["3.neuron", "3.branch.4"] in rows
 
 
+def test_explain_shows_the_layers_of_an_engine(capsys):
+    status, out, _ = _run(capsys, "explain", "mlf-dsresnet-digits", "engine=sparse", "--images", "4")
+    rows = {cells[1].strip(): [c.strip() for c in cells[2:5]] for line in out.splitlines() if len(cells := line.split("│")) == 7}
+    assert status == 0 and rows["0"] == ["dense", "dense", "-"]
+    assert rows["3.branch.0"][:2] == ["list", "list"] and rows["3.branch.0"][2].endswith("%")
+
+
 def test_train_eval_compare_report_in_a_row(capsys, tmp_path):
     for seed in (0, 1):
         status, out, _ = _run(capsys, "train", "stbp-digits", "--out", str(tmp_path / f"r{seed}"), "epochs=1", "steps=2", f"seed={seed}")

@@ -19,9 +19,12 @@ def add(command: Command) -> None:
     report.add_argument("folder", type=Path, metavar="DIR")
     cite = command("cite", _cite, "Print the BibTeX of everything a recipe rests on.")
     cite.add_argument("recipe", metavar="RECIPE")
-    explain = command("explain", _explain, "Say which backend each neuron of a recipe's network takes, and why.")
+    explain = command("explain", _explain, "Say which backend each neuron of a recipe's network takes, and how each layer works; and why.")
     explain.add_argument("recipe", metavar="RECIPE")
-    explain.add_argument("changes", nargs="*", metavar="key=value")
+    explain.add_argument("changes", nargs="*", metavar="key=value", help="engine=auto or engine=sparse: also shows the layers, on images")
+    explain.add_argument("--images", type=int, default=32, metavar="N", help="that the layers are shown on")
+    explain.add_argument("--weights", type=Path, metavar="DIR", help="of a trained run, for its densities; default: fresh ones")
+    explain.add_argument("--data-dir", metavar="DIR", help="where the images are")
 
 
 def compare(chosen: argparse.Namespace) -> None:
@@ -73,3 +76,12 @@ def _explain(chosen: argparse.Namespace) -> None:
     table(f"Backends of {chosen.recipe}", ("layer", "applies norm", "neuron", "backend", "why"), rows)
     if reason:
         print(f"no neuron applies the norm before it: {reason}")
+    if run.engine != "dense":
+        from spikeloom.train.ways import ways
+
+        shown = [
+            (name, forward, backward, "-" if density is None else f"{density:.1%}", why)
+            for name, forward, backward, density, why in ways(run, chosen.images, chosen.weights, chosen.data_dir)
+        ]
+        columns = "layer", "output", "weights' gradient", "events", "why not by events"
+        table(f"Layers of {chosen.recipe}, engine={run.engine!r}", columns, shown)

@@ -1,6 +1,9 @@
 // Small whole numbers as planes of bits, 64 channels to a word, and back.
 #include <stdint.h>
 #include <string.h>
+#ifdef __AVX2__
+#include <immintrin.h>
+#endif
 typedef int64_t I;
 typedef uint64_t Word;
 struct Brain { uint16_t half; };  // bfloat16
@@ -46,6 +49,42 @@ static inline Word plane(const uint8_t* codes, int p, I count) {
   return word;
 }
 
+// the bits of plain spikes, up to 64 neighbours
+template <class X> static inline Word spikes(const X* from, I count, int& bad) {
+  uint8_t codes[64] = {};
+  encode(codes, from, count, 1, 0, bad);
+  return plane(codes, 0, count);
+}
+#if defined(__AVX512F__)
+static inline Word spikes(const float* from, I count, int& bad) {
+  Word word = 0;
+  for (I j = 0; j < count; j += 16) {
+    const __mmask16 here = (__mmask16)(count - j < 16 ? (1 << (count - j)) - 1 : 0xffff);
+    const __m512 x = _mm512_maskz_loadu_ps(here, from + j);
+    const __mmask16 one = _mm512_cmp_ps_mask(x, _mm512_set1_ps(1), _CMP_EQ_OQ);
+    bad |= (uint16_t)~(one | _mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_EQ_OQ)) != 0;
+    word |= (Word)one << j;
+  }
+  return word;
+}
+#elif defined(__AVX2__)
+static inline Word spikes(const float* from, I count, int& bad) {
+  Word word = 0;
+  I j = 0;
+  for (; j + 8 <= count; j += 8) {
+    const __m256 x = _mm256_loadu_ps(from + j);
+    const int one = _mm256_movemask_ps(_mm256_cmp_ps(x, _mm256_set1_ps(1), _CMP_EQ_OQ));
+    bad |= (one | _mm256_movemask_ps(_mm256_cmp_ps(x, _mm256_setzero_ps(), _CMP_EQ_OQ))) != 255;
+    word |= (Word)one << j;
+  }
+  for (; j < count; ++j) {
+    bad |= from[j] != 0 && from[j] != 1;
+    word |= (Word)(from[j] == 1) << j;
+  }
+  return word;
+}
+#endif
+
 // one row of pixels into words that are `size` apart from plane to plane
 template <class X> static int row(Word* to, I size, const X* x, const Pack& s) {
   const I words = (s.channels + 63) / 64, step = s.stride[1];
@@ -53,6 +92,10 @@ template <class X> static int row(Word* to, I size, const X* x, const Pack& s) {
   int bad = 0;
   for (I k = 0; k < words; ++k) {
     const I count = s.channels - 64 * k < 64 ? s.channels - 64 * k : 64;
+    if (step == 1 && s.planes == 1 && !sign) {
+      for (I i = 0; i < s.width; ++i) to[i * words + k] = spikes(x + i * s.stride[3] + 64 * k, count, bad);
+      continue;
+    }
     if (step == 1) {
       for (I i = 0; i < s.width; ++i) {
         const X* const from = x + i * s.stride[3] + 64 * k;
@@ -124,6 +167,10 @@ template <class X> static int unpacked(const Pack& s, const Word* words, X* to) 
         continue;
       }
       I j = 0;
+#ifdef __AVX512F__
+      if (sizeof(X) == 4)
+        for (; j + 16 <= m; j += 16) _mm512_storeu_ps((float*)(out + j), _mm512_maskz_mov_ps((__mmask16)(*at >> j), _mm512_set1_ps(1)));
+#endif
       for (; j + 8 <= m; j += 8) memcpy(out + j, eights.of[*at >> j & 255], 8 * sizeof(X));
       if (j < m) memcpy(out + j, eights.of[*at >> j & 255], (m - j) * sizeof(X));
     }

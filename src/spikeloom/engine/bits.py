@@ -76,14 +76,24 @@ def pack(x: Tensor, planes: int = 1, signed: bool = False) -> Bits:
         raise ShapeError(refusal("pack", given, "float32, bfloat16 or int8 of shape [N, C, H, W] or [N, C]", "convert or flatten it first"))
     if not 1 <= planes <= MOST_PLANES:
         raise ParameterError(refusal("pack planes", planes, f"a whole number from 1 to {MOST_PLANES}"))
-    x = x.detach()
-    kernel = _function("pack", x)
-    words, sound = _pack_reference(x, planes, signed) if kernel is None else _pack_compiled(kernel, x, planes, signed)
-    if not sound:
+    bits = _packed(x.detach(), planes, signed)
+    if bits is None:
         low = -(2**planes - 1) if signed else 0
         advice = "give more planes, or signed=True for negative numbers; other values stay dense"
-        raise ParameterError(refusal("pack", _strange(x, low, 2**planes - 1), f"a whole number from {low} to {2**planes - 1}", advice))
-    return Bits(words, x.shape[1], planes, signed)
+        strange = _strange(x.detach(), low, 2**planes - 1)
+        raise ParameterError(refusal("pack", strange, f"a whole number from {low} to {2**planes - 1}", advice))
+    return bits
+
+
+def packed_or_none(x: Tensor, planes: int = 1) -> Bits | None:
+    """`pack(x, planes)`, or None where x holds anything but whole numbers from 0 to 2^planes - 1."""
+    return _packed(x.detach(), planes, False)
+
+
+def _packed(x: Tensor, planes: int, signed: bool) -> Bits | None:
+    kernel = _function("pack", x)
+    words, sound = _pack_reference(x, planes, signed) if kernel is None else _pack_compiled(kernel, x, planes, signed)
+    return Bits(words, x.shape[1], planes, signed) if sound else None
 
 
 def unpack(bits: Bits, dtype: torch.dtype = torch.float32) -> Tensor:

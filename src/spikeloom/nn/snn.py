@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from operator import is_not
 
 import torch
@@ -12,7 +14,7 @@ from torch import Tensor, nn
 from spikeloom.core.errors import ParameterError, ShapeError, SpikeloomError, refusal
 from spikeloom.core.params import Choice, Count
 from spikeloom.core.temporal import Carried, Temporal, carrying
-from spikeloom.nn import encoders, fuse, still
+from spikeloom.nn import again, encoders, fuse, sparse, still
 from spikeloom.nn.encoders import Encoder
 from spikeloom.nn.memory import packed_spikes
 
@@ -28,6 +30,10 @@ class SNN(nn.Module):
             bits each instead of 32; the gradients are the same bit for bit. `"plain"` keeps them as they are.
         fusion: `"norms"` lets a neuron apply the norm before it in its own kernel where the network can be traced and no hook looks
             between them (same function, rounded differently); `"none"` keeps them apart.
+        engine: `"sparse"` lets convolutions and linear layers that read spikes work by events where they can: no work for what is silent,
+            forward and in the weights' gradient, and bits instead of floats kept for it. `"auto"` does so where it is estimated to be
+            quicker, call by call, from the density of the spikes. `"dense"` leaves them to torch. Same function and gradients, rounded
+            differently; `ways()` says what was done.
         prelude: steps that run before the T whose outputs are returned; for neurons that calibrate themselves first.
 
     Call: x `[B, ...]` (with an encoder) or `[prelude + T, B, ...]` (without) gives the output of every step, `[T, B, classes]`.
@@ -35,11 +41,12 @@ class SNN(nn.Module):
 
     def __init__(
         self, net: nn.Module, steps: int, encoder: Encoder | str | None = "direct", *, memory: str = "plain", fusion: str = "norms",
-        prelude: int = 0,
+        engine: str = "dense", prelude: int = 0,
     ) -> None:  # fmt: skip
         super().__init__()
         self.memory = Choice(("plain", "packed")).check("SNN.memory", memory)
         self.fusion = Choice(("norms", "none")).check("SNN.fusion", fusion)
+        self.engine = Choice(("dense", "sparse", "auto")).check("SNN.engine", engine)
         self._seen: _Seen | None = None
         self.net = net
         self.encoder = encoders.build(encoder)
@@ -80,16 +87,32 @@ class SNN(nn.Module):
         if torch.compiler.is_compiling():
             y = self.net(folded)
         else:
-            seen = self._look()
-            once = still.held(seen.readers, self.prelude + self.steps) if self.encoder is not None and self.encoder.still else nullcontext()
-            with packed_spikes() if self.memory == "packed" else nullcontext(), once, fuse.fused(seen.pairs):
+            again.leave_failed()
+            inside = partial(self._inside, self._look(), self.prelude + self.steps)
+            with packed_spikes() if self.memory == "packed" else nullcontext(), inside():
                 y = self.net(folded)
+            again.in_backward(y, inside)
         y = y.unflatten(0, (self.prelude + self.steps, -1))
         return y[self.prelude :] if self.prelude else y
 
     def pairs(self) -> tuple[list[fuse.Pair], str]:
         """The norms that neurons apply in their own kernels, and why there are none where that is so."""
         return ([], "fusion='none'") if self.fusion == "none" else (self._look().pairs, self._look().reason)
+
+    def ways(self) -> dict[str, tuple[str, str, float | None, str]]:
+        """For each convolution and linear layer that the network's graph calls: how its last call computed the output and the weights'
+        gradient (`"list"`, `"depthwise"`: by events; `"dense"`), events per input (None: not measured), and why not by events."""
+        found = self._look().spiking
+        if self.engine == "dense":
+            return {reader.name: ("dense", "dense", None, "engine='dense'") for reader in found}
+        return {reader.name: reader.way for reader in found}
+
+    @contextmanager
+    def _inside(self, seen: _Seen, steps: int) -> Iterator[None]:
+        """What holds while the network runs."""
+        once = still.held(seen.readers, steps) if self.encoder is not None and self.encoder.still else nullcontext()
+        with once, sparse.swapped(seen.spiking, self.engine), fuse.fused(seen.pairs):
+            yield
 
     def _look(self) -> _Seen:
         """What the network's graph allows, looked up again when its modules or its mode have changed."""
@@ -99,7 +122,10 @@ class SNN(nn.Module):
             return known
         graph, reason = fuse.traced(self.net)
         found = fuse.pairs(self.net, graph) if self.fusion == "norms" else []
-        self._seen = _Seen(modules, self.net.training, found, still.readers(self.net, graph), reason)
+        given = sparse.Counts(1) if self.encoder is not None and self.encoder.spikes else None
+        self._seen = _Seen(
+            modules, self.net.training, found, still.readers(self.net, graph), sparse.readers(self.net, graph, given), reason
+        )
         return self._seen
 
     def stream(self) -> Stream:
@@ -113,6 +139,7 @@ class _Seen:
     training: bool
     pairs: list[fuse.Pair]
     readers: list[nn.Module]
+    spiking: list[sparse.Reader]
     reason: str
 
 
@@ -131,5 +158,6 @@ class Stream:
         temporal = [name for name, m in self.snn.net.named_modules() if isinstance(m, Temporal) and m.needs_all_steps]
         if temporal:
             raise SpikeloomError(f"stream: {temporal[0]} takes its statistics over all steps while training; call snn.eval() first")
-        with fuse.fused(self.snn.pairs()[0]), carrying(self.states):  # in this order: the search for pairs may call modules
+        spiking = sparse.swapped(self.snn._look().spiking, self.snn.engine)
+        with spiking, fuse.fused(self.snn.pairs()[0]), carrying(self.states):  # in this order: the search for pairs may call modules
             return self.snn.net(x)

@@ -71,9 +71,12 @@ class Training:
     seed: int = 0
 
 
+OWN = ("steps", "encoder", "engine")  # fields of a run that an override can name
+
+
 @dataclass(frozen=True)
 class Run:
-    """One complete experiment. minutes: expected on `machine`. failure: why the method itself may fail here."""
+    """One complete experiment. engine: of its `SNN`. minutes: expected on `machine`. failure: why the method itself may fail here."""
 
     recipe: str
     title: str
@@ -83,6 +86,7 @@ class Run:
     steps: int
     training: Training
     encoder: str = "direct"
+    engine: str = "dense"
     claim: Claim | None = None
     minutes: float = 0.0
     machine: str = "2 CPU cores"
@@ -91,7 +95,7 @@ class Run:
 
 def build(run: Run) -> SNN:
     """The run's network with fresh weights from torch's global generator."""
-    return SNN(models.known[run.network.function](**run.network.options), run.steps, run.encoder)
+    return SNN(models.known[run.network.function](**run.network.options), run.steps, run.encoder, engine=run.engine)
 
 
 def options(run: Run) -> dict[str, Any]:
@@ -99,7 +103,7 @@ def options(run: Run) -> dict[str, Any]:
     signature = inspect.signature(models.known[run.network.function]).parameters.values()
     network = {p.name: p.default for p in signature if p.default is not inspect.Parameter.empty}
     network.update(run.network.options)
-    own = {f.name: getattr(run, f.name) for f in dataclasses.fields(run) if f.name in ("steps", "encoder")}
+    own = {f.name: getattr(run, f.name) for f in dataclasses.fields(run) if f.name in OWN}
     return {**network, **dataclasses.asdict(run.training), "augment": run.data.augment, "validation": run.data.validation, **own}
 
 
@@ -110,7 +114,7 @@ def override(run: Run, changes: Mapping[str, Any]) -> Run:
         if name not in known:
             raise RecipeError(f"{run.recipe}: no field {name!r}; {nearest(name, known)}")
         value = read_as(f"{run.recipe}.{name}", value, known[name])
-        if name in ("steps", "encoder"):
+        if name in OWN:
             run = dataclasses.replace(run, **{name: value})
         elif name in ("augment", "validation"):
             run = dataclasses.replace(run, data=dataclasses.replace(run.data, **{name: value}))

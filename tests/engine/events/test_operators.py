@@ -67,6 +67,16 @@ def test_the_extremes_of_int8_do_not_overflow():
         assert events.conv2d(pack(x), weight, way="list").unique().tolist() == [value * 5400]
 
 
+@pytest.mark.parametrize("planes", [1, 7])
+def test_dense_sums_of_int8_are_exact_too(planes):
+    """Up to 2^24 float32 holds them, beyond it float64 does."""
+    top = 2**planes - 1
+    x, weight = torch.full((1, 200, 3, 3), float(top)), torch.full((3, 200, 3, 3), -127, dtype=torch.int8)
+    weight[0, 0, 0, 0] = -126
+    found = events.conv2d(pack(x, planes), weight, way="dense")
+    assert found.dtype == torch.int32 and found.flatten().tolist() == [(1 - 1800 * 127) * top, *[-1800 * 127 * top] * 2]
+
+
 @given(st.integers(1, 33), st.integers(1, 200), st.integers(1, 200), st.sampled_from(DENSITIES), st.sampled_from([(1, False), (2, True)]))
 def test_linear(n, inputs, outputs, density, kind):
     x = spikes((n, inputs), density, *kind)

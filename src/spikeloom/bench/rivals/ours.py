@@ -1,4 +1,4 @@
-"""spikeloom itself: the fastest backend it has, and the packed memory where a neuron offers it."""
+"""spikeloom itself: the fastest backend it has, the packed memory where a neuron offers it, and layers that work by events."""
 
 from __future__ import annotations
 
@@ -46,6 +46,18 @@ class SpikeloomPacked(Rival):
 
     def network(self, net: nn.Module) -> nn.Module:
         return OverTime(SNN(copy.deepcopy(net), steps=1, encoder=None, memory="packed"))
+
+
+class SpikeloomEvents(Rival):
+    """A network whose layers work by events where that is estimated to be quicker; its neurons are the same."""
+
+    impl = "spikeloom-events"
+
+    def neuron(self, kind: Neuron) -> Contender:
+        raise Unavailable("events are of layers, not of neurons")
+
+    def network(self, net: nn.Module) -> nn.Module:
+        return OverTime(SNN(copy.deepcopy(net), steps=1, encoder=None, engine="auto"))
 
 
 def _contender(impl: str, neuron: Neuron, oracle: Neuron, note: str = "") -> Contender:

@@ -21,6 +21,7 @@ from spikeloom.engine.events.weights import REAL, Laid, lay
 Pair = tuple[int, int]
 ENTRIES = 1 << 17  # of the lists of one piece of the output: half a MiB of L2, so that many pixels share a reading of the weights
 LARGE = 1 << 20  # weights from which on oneDNN is quicker without channels_last
+EXACT = 1 << 24  # float32 holds all whole numbers up to it
 ALONE = 1 << 21  # additions below which one thread does it all
 
 
@@ -113,6 +114,13 @@ def _call(
     return laid, _geometry(tuple(bits.words.shape[1:]), tuple(given.shape), (given.dtype, bits.planes, bits.signed), pairs, laid.groups)
 
 
+def case(shape: torch.Size, planes: int, kernel: torch.Size, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> Case:
+    """Of a call on unsigned bits of this shape `[N, C, H, W]` with a float32 weight `[Cout, Cin / groups, kh, kw]`."""
+    n, channels, height, width = shape
+    words = n, height, width, -(-channels // 64)
+    return _geometry(words, tuple(kernel), (REAL, planes, False), (stride, padding, dilation), groups).case
+
+
 def pair(name: str, value: int | Pair, least: int) -> Pair:
     """Two numbers from one or two. Raises ShapeError for less than `least`."""
     pair = (value, value) if isinstance(value, int) else tuple(value)
@@ -153,7 +161,9 @@ def _dense(bits: Bits, laid: Laid, call: _Call) -> Tensor:
         if kernel.numel() > LARGE:
             x, kernel = x.contiguous(), kernel.contiguous()
         return F.conv2d(x, kernel, bias, *call.options).contiguous(memory_format=torch.channels_last)
-    out = F.conv2d(x.double(), kernel.double(), None, *call.options).to(torch.int32)  # float64 holds every sum
+    most = kernel[0].numel() * 128 * (2**bits.planes - 1)
+    kind = torch.float32 if most < EXACT else torch.float64  # holds every sum
+    out = F.conv2d(x.to(kind), kernel.to(kind), None, *call.options).to(torch.int32, memory_format=torch.channels_last)
     return out if bias is None else out + bias.view(-1, 1, 1)
 
 

@@ -1,7 +1,7 @@
-"""Which way a call goes: the time of lists of events against that of a dense convolution, both estimated from the density.
+"""Which way a call goes: the time of events against that of dense products, both estimated from shape and density.
 
-The constants are nanoseconds of one core of a Xeon (Sapphire Rapids, AVX-512, 48 KiB of L1, 2 MiB of L2), fitted to timings of 3 x 3
-convolutions of 64 to 512 channels at 1 to 40 % density; only their ratios decide.
+The constants are nanoseconds of one core of a Xeon (Sapphire Rapids, AVX-512, 48 KiB of L1, 2 MiB of L2), fitted to 300 timings: kernels of
+1 x 1 to 7 x 7, 8 to 512 channels, batches of 1 to 64, densities of 0.5 to 50 %. Only their ratios decide; events must be quicker by MARGIN.
 """
 
 from __future__ import annotations
@@ -18,12 +18,22 @@ from spikeloom.engine.events.weights import BLOCK, REAL, VECTOR
 
 Way = Literal["list", "depthwise", "dense"]
 
-LIST_PIXEL, LIST_ENTRY = 18.0, 0.17  # to build the list of an output pixel, and for each of its entries
-LIST_PART = 7.0  # to begin and end a part of a list, for each block of outputs: the end is not foreseen
-LIST_VECTOR = {torch.float32: 0.27, torch.int8: 0.56}  # to add 64 bytes of weights from L1
-LIST_FAR, NEAR = 0.08, 32 * 1024  # more for each doubling of the weights that a part walks through, beyond so many bytes
-DENSE_MAC = 0.0118  # oneDNN, float32
-DENSE_ELEMENT = 0.25  # to unpack
+MARGIN = 0.9  # of the dense time: what estimates are good for
+LIST_CALL, LIST_WORD = 24000.0, 6.3  # to begin, and to read a word
+LIST_PIXEL, LIST_ENTRY = 32.0, 0.18  # to build the list of an output pixel, and for each of its entries
+LIST_PART = 23.0  # to begin and end a part of a list, for each block of outputs: the end is not foreseen
+LIST_VECTOR = {torch.float32: 0.31, torch.int8: 0.63}  # to add 64 bytes of weights from L1
+LIST_FAR, NEAR = 0.27, 32 * 1024  # more for each doubling of the weights that a part walks through, beyond so many bytes
+# oneDNN in float32: to begin, an output pixel, an element of the input, of the output, a weight, and a product
+DENSE_CALL, DENSE_PIXEL, DENSE_INPUT, DENSE_OUTPUT, DENSE_WEIGHT, DENSE_MAC = 5000.0, 14.0, 0.28, 0.05, 0.42, 0.016
+UNPACK_CALL, UNPACK, WHOLE_OUTPUT = 9000.0, 0.62, 0.5  # of an element; to make one of a dense output a whole number
+PACK_CALL, PACK, LAY_CALL, LAY = 11000.0, 0.58, 27000.0, 1.5  # of an element, of a weight
+LAYER_CALL, LAYER_MARGIN = 80000.0, 0.8  # of a layer with gradients
+# the weights' gradient, dense, as above
+PULL_CALL, PULL_PIXEL, PULL_INPUT, PULL_OUTPUT, PULL_WEIGHT, PULL_MAC = 15500.0, 13.0, 0.26, 0.13, 0.82, 0.019
+# by events: to begin, to list an event, to begin a run of taps for it and for a list of a piece, to add 64 bytes, to pad an element of the
+# output's gradient, to store a weight's
+GRAD_CALL, GRAD_EVENT, GRAD_RUN, GRAD_LIST, GRAD_ROW, GRAD_PAD, GRAD_WEIGHT = 17000.0, 4.0, 1.6, 21.0, 0.25, 0.8, 0.83
 # a list is cut into rows of taps, or taps, whose weights stay in L1, once these parts have so many entries
 ROW_ENTRIES, TAP_ENTRIES = {torch.float32: 36, torch.int8: 128}, {torch.float32: 32, torch.int8: 96}
 
@@ -66,9 +76,9 @@ class Case:
 
     @cached_property
     def most(self) -> int:
-        """The most events at which lists are no slower than a dense convolution; -1: there are none."""
+        """The most events at which lists are quicker than a dense convolution; -1: there are none."""
         limit = range(2 * self.elements)
-        return bisect_right(limit, self.dense(), key=self.listed) - 1
+        return bisect_right(limit, MARGIN * self.dense(), key=self.listed) - 1
 
     @cached_property
     def cuts(self) -> tuple[int, int]:
@@ -89,11 +99,49 @@ class Case:
         blocks, vectors = -(-self.outputs // BLOCK[self.dtype]), -(-self.outputs // VECTOR[self.dtype])
         vector = LIST_VECTOR[self.dtype] + LIST_FAR * max(0.0, math.log2(self._slab(parts) / NEAR))
         pixel = LIST_PIXEL + entries * LIST_ENTRY + parts * blocks * LIST_PART + entries * vectors * vector
-        return self.pixels * self.groups * pixel
+        return LIST_CALL + self.words * LIST_WORD + self.pixels * self.groups * pixel
 
     def dense(self) -> float:
         """Nanoseconds of unpacking and a dense float32 convolution."""
-        return self.pixels * self.taps * self.inputs * self.outputs * self.groups * DENSE_MAC + self.elements * DENSE_ELEMENT
+        whole = 0.0 if self.dtype == REAL else self.results * WHOLE_OUTPUT
+        return UNPACK_CALL + self.elements * UNPACK + self.convolved() + whole
+
+    def convolved(self) -> float:
+        """Nanoseconds of a dense float32 convolution."""
+        read = self.elements * DENSE_INPUT + self.results * DENSE_OUTPUT + self.weights * DENSE_WEIGHT
+        return DENSE_CALL + self.pixels * DENSE_PIXEL + read + self.products * DENSE_MAC
+
+    def pulled(self) -> float:
+        """Nanoseconds of the weights' gradient as a dense product."""
+        read = self.elements * PULL_INPUT + self.results * PULL_OUTPUT + self.weights * PULL_WEIGHT
+        return PULL_CALL + self.pixels * PULL_PIXEL + read + self.products * PULL_MAC
+
+    def gathered(self, events: int, stride: tuple[int, int], pieces: int, block: int) -> float:
+        """Nanoseconds of the weights' gradient by events. pieces: of the batch; block: outputs of a run."""
+        blocks = -(-self.outputs // block)
+        wide, classes = blocks * block, [min(k, s) for k, s in zip(self.kernel, stride, strict=True)]
+        runs, reached = self.kernel[0] * classes[1] * blocks, classes[0] * classes[1]
+        event = GRAD_EVENT + (runs * GRAD_RUN + self.taps * wide / 16 * GRAD_ROW) / reached
+        once = self.pixels * GRAD_PAD + self.taps * self.inputs * GRAD_WEIGHT
+        return GRAD_CALL + events * event + self.groups * (wide * once + pieces * self.inputs * runs * GRAD_LIST)
+
+    @property
+    def weights(self) -> int:
+        return self.taps * self.inputs * self.outputs * self.groups
+
+    @property
+    def results(self) -> int:
+        return self.pixels * self.outputs * self.groups
+
+    @property
+    def words(self) -> int:
+        channels = self.inputs * self.groups
+        return self.elements // max(1, channels) * -(-channels // 64)
+
+    @property
+    def products(self) -> int:
+        """Of oneDNN, which fills its vectors."""
+        return self.pixels * self.taps * self.inputs * -(-self.outputs // 16) * 16 * self.groups
 
     def _slab(self, parts: int) -> float:
         """Bytes of weights that one part of the lists of a block walks through."""
@@ -104,7 +152,29 @@ def way(case: Case, events: int) -> Way:
     """The quickest. events: bits that are set."""
     if case.depthwise:
         return "depthwise"
-    return "list" if case.dtype != REAL or events <= case.most else "dense"
+    return "list" if events <= case.most else "dense"
+
+
+def training(
+    case: Case, events: int, adds: int, stride: tuple[int, int], tiles: tuple[int, int] | None
+) -> tuple[Way, Way, str]:
+    """The quickest ways of a layer's output and of its weights' gradient from an input that is dense, and why not by events.
+
+    adds: the sum of the input; tiles: pieces and block of the gradient by events, None where none is wanted or there is none.
+    """
+    dense, pulled = case.convolved(), case.pulled()
+    listed = case.listed(events) + LAY_CALL + case.weights * LAY
+    gathered = math.inf if tiles is None else case.gathered(adds, stride, *tiles)
+    forward: Way = "dense" if case.depthwise or listed > dense else "list"
+    unpacked = UNPACK_CALL + case.elements * UNPACK if forward == "list" and tiles is not None else 0.0
+    backward: Way = "list" if gathered < pulled + unpacked else "dense"
+    plain = dense + (pulled if tiles is not None else 0.0)
+    ours = LAYER_CALL + PACK_CALL + case.elements * PACK + (listed if forward == "list" else dense)
+    if tiles is not None:
+        ours += gathered if backward == "list" else pulled + unpacked
+    if ours <= LAYER_MARGIN * plain:
+        return forward, backward, "" if forward == "list" else "its output is quicker dense"
+    return "dense", "dense", f"events would take about {ours / plain:.2g} of the dense time, packing and laying out weights counted in"
 
 
 def choose(case: Case, events: int) -> Choice:
@@ -113,8 +183,6 @@ def choose(case: Case, events: int) -> Choice:
     ratio = case.dense() / max(1.0, case.listed(events))
     if found == "depthwise":
         why = "depthwise: spikes mask the weights of 64 channels at a time, at any density"
-    elif case.dtype != REAL:
-        why = "8-bit weights: torch has no dense convolution with exact sums"
     elif found == "list":
         why = f"{density:.1%} of the inputs are events: about {ratio:.1f} times faster than dense"
     elif case.most < 0:

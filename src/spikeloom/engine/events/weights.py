@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from spikeloom.core.errors import ShapeError, refusal
+from spikeloom.engine import cache as compiled
 
 REAL, WHOLE = torch.float32, torch.int8
 BLOCK = {REAL: 32, WHOLE: 128}  # outputs of a block, as in gather.h
+ALONE = 1 << 18  # weights below which one thread lays them all out
 VECTOR = {REAL: 16, WHOLE: 64}  # outputs of a vector of 64 bytes
 
 
@@ -49,13 +55,20 @@ def lay(weight: Tensor, bias: Tensor | None = None, groups: int = 1) -> Laid:
         return Laid(F.pad(kernel.flatten(1).t().to(kind), (0, pad)).contiguous(), F.pad(added, (0, pad)), (weight, bias), groups)
     stride = _stride(out, weight.dtype)
     pad = -out % stride
+    added = torch.zeros(groups, out, dtype=kind) if bias is None else bias.unflatten(0, (groups, out))
+    added = F.pad(added, (0, pad)).contiguous()
+    if (function := _function(kernel)) is not None and min(kernel.shape):
+        taps = kernel.flatten(2)
+        rows = torch.empty(groups, -(-out // stride), taps.shape[1] * taps.shape[2] + 1, stride)
+        threads = torch.get_num_threads() if rows.numel() >= ALONE else 1
+        function(_pack(threads, groups, out, *taps.shape[1:], stride, *taps.stride(), taps.data_ptr(), rows.data_ptr()))
+        return Laid(rows, added, (weight, bias), groups)
     rows = F.pad(kernel.unflatten(0, (groups, out)), (0, 0, 0, 0, 0, 0, 0, pad))
     rows = rows.unflatten(1, (-1, stride)).permute(0, 1, 4, 5, 3, 2).flatten(2, 4)  # [groups, blocks, kh kw Cin / groups, stride]
     rows = F.pad(rows, (0, 0, 0, 1))
     if weight.dtype == WHOLE:
         rows = (rows.short() + 128).to(torch.uint8).unflatten(-1, (-1, 2, 32)).mT.flatten(-3)
-    added = torch.zeros(groups, out, dtype=kind) if bias is None else bias.unflatten(0, (groups, out))
-    return Laid(rows.contiguous(), F.pad(added, (0, pad)).contiguous(), (weight, bias), groups)
+    return Laid(rows.contiguous(), added, (weight, bias), groups)
 
 
 def check(weight: Tensor, bias: Tensor | None, groups: int) -> None:
@@ -74,3 +87,21 @@ def _stride(out: int, dtype: torch.dtype) -> int:
     """Outputs of a row: as many as a block has, or as few vectors as hold them all."""
     vectors = -(-out // VECTOR[dtype])
     return min(BLOCK[dtype], vectors * VECTOR[dtype])
+
+
+def _function(kernel: Tensor) -> Any:
+    """The compiled function, or None where there is none for this kernel."""
+    if not kernel.is_cpu or kernel.dtype != REAL:
+        return None
+    try:
+        return _compiled()
+    except compiled.CannotCompile:
+        return None
+
+
+@cache
+def _compiled() -> Any:
+    return compiled.function(resources.files(__package__).joinpath("weights.cpp").read_text(), "lay")
+
+
+_pack = struct.Struct("11q").pack

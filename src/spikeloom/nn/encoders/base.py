@@ -14,11 +14,12 @@ class Encoder(nn.Module):
     """Maps `[B, ...]` to `[T, B, ...]`.
 
     `domain` says what it reads: `"raw"` images scaled to [0, 1] (they are probabilities or latencies), or
-    `"standardised"` ones (an analog current). `still` says that all steps are equal.
+    `"standardised"` ones (an analog current). `still` says that all steps are equal, `spikes` that values are 0 and 1.
     """
 
     domain: ClassVar[Literal["raw", "standardised"]] = "standardised"
     still: ClassVar[bool] = False
+    spikes: ClassVar[bool] = False
 
     def forward(self, x: Tensor, steps: int) -> Tensor:
         """Encode x `[B, ...]` over `steps` time steps: `[T, B, ...]`."""

@@ -11,6 +11,7 @@ class Latency(Encoder):
     """
 
     domain = "raw"
+    spikes = True
 
     def forward(self, x: Tensor, steps: int) -> Tensor:
         self.check_raw(x)

@@ -14,6 +14,7 @@ class Rate(Encoder):
     """
 
     domain = "raw"
+    spikes = True
 
     def forward(self, x: Tensor, steps: int) -> Tensor:
         self.check_raw(x)

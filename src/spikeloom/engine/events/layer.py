@@ -1,0 +1,214 @@
+"""A convolution or linear layer of spikes with gradients: its input is kept as bits, its weights' gradient is summed over events."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from spikeloom.core.errors import SpikeloomError
+from spikeloom.engine import dispatch as scans
+from spikeloom.engine.bits import Bits, packed_or_none, unpack
+from spikeloom.engine.events import conv, dispatch, gradient
+from spikeloom.engine.events.dispatch import Way
+from spikeloom.engine.events.weights import lay
+
+Pair = tuple[int, int]
+SAMPLE, EVERY = 32, 16  # from so many images on, every so many are looked at before all are packed
+
+
+class Geometry(NamedTuple):
+    """Of a convolution; a linear layer has the first one."""
+
+    stride: Pair = (1, 1)
+    padding: Pair = (0, 0)
+    dilation: Pair = (1, 1)
+    groups: int = 1
+
+
+SIMPLE = Geometry()
+
+
+class Taken(NamedTuple):
+    """How a call was computed: `forward` its output, `backward` its weights' gradient; the density of its input, None where it was not
+    measured; and why not by events."""
+
+    forward: Way
+    backward: Way
+    density: float | None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """shape: of the input; channels, planes, events: of its bits."""
+
+    shape: torch.Size
+    channels: int
+    planes: int
+    events: int
+    scale: float
+    geometry: Geometry
+    taken: Taken
+
+
+def layer(
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, geometry: Geometry = SIMPLE, planes: int = 1, scale: float = 1.0,
+    engine: Literal["sparse", "auto"] = "auto",
+) -> tuple[Tensor, Taken]:  # fmt: skip
+    """`F.conv2d(x, weight, bias, *geometry)`, or `F.linear` for a weight `[out, in]`, and how it was computed.
+
+    x: `scale` (a power of two) times whole numbers below 2^planes; anything else stays dense, and so do other types than float32, calls
+    under autocast (16-bit dense products are quicker than events where the processor has them) and calls that are traced or transformed.
+    engine: `"sparse"` takes events wherever it can, `"auto"` where they are estimated to be quicker. Gradients are those of the dense
+    layer up to rounding; there are no second ones.
+    """
+    obstacle = _obstacle(x, weight, bias) or _unfit(x, weight, geometry)
+    if obstacle:
+        return _dense(x, weight, bias, geometry), Taken("dense", "dense", None, obstacle)
+    pixels = _kernel(x)
+    call = _call(pixels.shape, _kernel(weight).shape, geometry, planes, torch.is_grad_enabled() and weight.requires_grad)
+    if engine == "auto":
+        if call.never is not None:
+            return _dense(x, weight, bias, geometry), call.never
+        if len(x) >= SAMPLE:
+            sample = _packed(pixels[::EVERY], planes, scale)
+            share = len(x) / -(-len(x) // EVERY)
+            taken = sample and call.quickest(*(int(count * share) for count in _counted(sample)))
+            if taken and taken.forward == "dense" == taken.backward:
+                return _dense(x, weight, bias, geometry), taken
+    bits = _packed(pixels, planes, scale)
+    if bits is None:
+        strange = f"its input is not {scale:g} times whole numbers from 0 to {2**planes - 1}"
+        return _dense(x, weight, bias, geometry), Taken("dense", "dense", None, strange)
+    events, total = _counted(bits)
+    taken = call.quickest(events, total) if engine == "auto" else call.sparse(events)
+    if taken.forward == "dense" == taken.backward:
+        return _dense(x, weight, bias, geometry), taken
+    plan = _Plan(x.shape, bits.channels, planes, events, scale, geometry, taken)
+    return _Layer.apply(x, weight, bias, bits.words, plan), taken  # type: ignore[return-value]
+
+
+class _Layer(torch.autograd.Function):
+    """words: the bits `[planes, N, H, W, ceil(C / 64)]` of x; they are what is saved."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, words: Tensor, plan: _Plan) -> Tensor:
+        ctx.save_for_backward(words, weight)
+        ctx.plan = plan
+        if plan.taken.forward == "dense":
+            return _dense(x, weight, bias, plan.geometry)
+        stride, padding, dilation, groups = plan.geometry
+        laid = lay(_kernel(weight if plan.scale == 1 else weight * plan.scale), bias, groups)
+        y = conv.conv2d(Bits(words, plan.channels, plan.planes), laid, None, stride, padding, dilation, way=plan.taken.forward)
+        return y if weight.dim() == 4 else y.flatten(1)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        if torch.is_grad_enabled():
+            raise SpikeloomError("a layer of events has no second derivatives; drop create_graph=True, or set engine='dense'")
+        words, weight = ctx.saved_tensors
+        plan: _Plan = ctx.plan
+        need_x, need_weight, need_bias = ctx.needs_input_grad[:3]
+        bits = Bits(words, plan.channels, plan.planes)
+        listed = need_weight and plan.taken.backward == "list"
+        gx, gweight = _pulled(grad, weight, plan, None if listed or not need_weight else bits, need_x)
+        if listed:
+            maps = grad if grad.dim() == 4 else grad[:, :, None, None]
+            gweight = gradient.conv2d_weight(bits, maps, _kernel(weight), *plan.geometry[:2], plan.geometry.groups, plan.events)
+            gweight = (gweight if plan.scale == 1 else gweight.mul_(plan.scale)).view_as(weight)
+        gbias = grad.sum([d for d in range(grad.dim()) if d != 1]) if need_bias else None
+        return gx, gweight, gbias, None, None
+
+
+def _pulled(grad: Tensor, weight: Tensor, plan: _Plan, bits: Bits | None, need_x: bool) -> tuple[Tensor | None, Tensor | None]:
+    """Dense gradients of the input, if needed, and of the weight, if there are bits."""
+    if bits is None and not need_x:
+        return None, None
+    x = None if bits is None else unpack(bits).mul_(plan.scale).view(plan.shape)
+    if weight.dim() == 2:
+        return grad.mm(weight) if need_x else None, None if x is None else grad.t().mm(x)
+    order = torch.contiguous_format if weight.numel() > conv.LARGE else torch.channels_last
+    # of the input only the shape matters for its own gradient
+    x = torch.empty(plan.shape, memory_format=order) if x is None else x.contiguous(memory_format=order)
+    stride, padding, dilation, groups = plan.geometry
+    wanted = [need_x, bits is not None, False]
+    grad = grad.contiguous(memory_format=order)
+    return torch.ops.aten.convolution_backward(grad, x, weight, None, stride, padding, dilation, False, (0, 0), groups, wanted)[:2]
+
+
+class _Call:
+    """What decides how a call goes, but for the spikes."""
+
+    def __init__(self, shape: torch.Size, kernel: torch.Size, geometry: Geometry, planes: int, trains: bool) -> None:
+        self.case, self.stride = conv.case(shape, planes, kernel, *geometry), geometry.stride
+        self.refused = gradient.refused(kernel, geometry.dilation) if trains else ""
+        self.tiles = None
+        if trains and not self.refused:
+            tiles = gradient.tiling(shape, kernel, geometry.stride, geometry.padding, geometry.groups, gradient.NEAR)
+            self.tiles = tiles.pieces, tiles.block
+        best = self.quickest(0, 0)
+        self.never = best._replace(density=None) if best.forward == "dense" == best.backward else None
+
+    def sparse(self, events: int) -> Taken:
+        """By events wherever it can be."""
+        backward: Way = "dense" if self.tiles is None else "list"
+        return Taken("depthwise" if self.case.depthwise else "list", backward, self.case.density(events), self.refused)
+
+    def quickest(self, events: int, total: int) -> Taken:
+        """total: the sum of what the bits say."""
+        forward, backward, why = dispatch.training(self.case, events, total, self.stride, self.tiles)
+        return Taken(forward, backward, self.case.density(events), self.refused or why)
+
+
+_call = lru_cache(maxsize=1024)(_Call)
+
+
+def _counted(bits: Bits) -> tuple[int, int]:
+    """Bits that are set, and the sum of what they say."""
+    if bits.planes == 1:
+        return (events := bits.events()), events
+    each = [Bits(plane.unsqueeze(0), bits.channels).events() for plane in bits.words]
+    return sum(each), sum(count << p for p, count in enumerate(each))
+
+
+def _packed(pixels: Tensor, planes: int, scale: float) -> Bits | None:
+    return packed_or_none(pixels if scale == 1 else pixels.detach() / scale, planes)
+
+
+def _kernel(weight: Tensor) -> Tensor:
+    """Rows as maps of one pixel."""
+    return weight if weight.dim() == 4 else weight[:, :, None, None]
+
+
+def _dense(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> Tensor:
+    return F.linear(x, weight, bias) if weight.dim() == 2 else F.conv2d(x, weight, bias, *geometry)
+
+
+def _obstacle(*tensors: Tensor | None) -> str:
+    """Why no kernel may touch the tensors; "" if one may."""
+    if torch.is_autocast_enabled("cpu"):
+        return "under autocast 16-bit dense products run"
+    for tensor in tensors:
+        if tensor is None:
+            continue
+        why = scans._obstacle(tensor, "auto")
+        if why is None and (not tensor.is_cpu or tensor.dtype != torch.float32):
+            why = f"events are for float32 on the CPU, not {tensor.dtype} on {tensor.device}"
+        if why:
+            return why
+    return ""
+
+
+def _unfit(x: Tensor, weight: Tensor, geometry: Geometry) -> str:
+    if x.dim() != weight.dim() or x.dim() not in (2, 4):
+        return f"its input has {x.dim()} axes"
+    if x.shape[1] != weight.shape[1] * geometry.groups:
+        return "its input has another number of channels"  # torch says so
+    reach = (2 * p - d * (k - 1) for p, d, k in zip(geometry.padding, geometry.dilation, _kernel(weight).shape[2:], strict=True))
+    small = any(n + r < 1 for n, r in zip(_kernel(x).shape[2:], reach, strict=True))
+    return "its input is smaller than the kernel" if small else ""

@@ -1,0 +1,144 @@
+"""Convolutions and linear layers that read spikes work by events: found in a network's graph, swapped while its SNN runs.
+
+What a layer reads is followed back to neurons, through pools, sums, flattening and concatenation: whole numbers up to a bound, times a
+power of two. Every call verifies that while it packs them, so that a neuron of one's own costs nothing but the events.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, fx, nn
+
+from spikeloom.engine import events
+from spikeloom.neurons import Neuron
+from spikeloom.nn.pool import SpikingMaxPool2d
+
+MOST = 15  # the largest number that is packed
+SUMS = {operator.add, operator.iadd, torch.add, "add", "add_"}
+PRODUCTS = {operator.mul, operator.imul, torch.mul, "mul", "mul_"}
+SHAPED = {torch.flatten, "flatten", "reshape", "view", "contiguous", "clone", "unflatten"}
+KEPT = (nn.Identity, nn.Flatten, nn.Unflatten, nn.MaxPool2d, nn.AdaptiveMaxPool2d, nn.Dropout, nn.Dropout2d, SpikingMaxPool2d)
+
+
+class Counts(NamedTuple):
+    """scale times whole numbers from 0 to top."""
+
+    top: int
+    scale: float = 1.0
+
+
+@dataclass
+class Reader:
+    """A layer and what it reads, None where that is not known to be counts; how its last call was computed."""
+
+    name: str
+    layer: nn.Conv2d | nn.Linear
+    counts: Counts | None
+    taken: events.Taken | None = None
+
+    @property
+    def way(self) -> tuple[str, str, float | None, str]:
+        """How the output and the weights' gradient were computed last, the density, and why not by events."""
+        if self.counts is None:
+            return "dense", "dense", None, "its input is not known to be spikes"
+        return ("-", "-", None, "not called yet") if self.taken is None else self.taken
+
+    def forward(self, x: Tensor, engine: Any) -> Tensor:
+        assert self.counts is not None
+        layer, (top, scale) = self.layer, self.counts
+        geometry = events.Geometry()
+        if isinstance(layer, nn.Conv2d):
+            geometry = events.Geometry(layer.stride, layer.padding, layer.dilation, layer.groups)  # type: ignore[arg-type]
+        y, self.taken = events.layer(x, layer.weight, layer.bias, geometry, top.bit_length(), scale, engine)
+        return y
+
+
+def readers(net: nn.Module, graph: fx.Graph | None, given: Counts | None = None) -> list[Reader]:
+    """The convolutions and linear layers of `net` that its `graph` calls, in this order. given: what the network reads."""
+    found: dict[nn.Module, Reader] = {}
+    modules, known = dict(net.named_modules()), _Known(given)
+    for node in graph.nodes if graph else ():
+        known.see(node, modules)
+        layer = modules[node.target] if node.op == "call_module" else None
+        if type(layer) not in (nn.Conv2d, nn.Linear):
+            continue
+        read = known.of(node.args[0]) if len(node.args) == 1 else None
+        if layer in found and found[layer].counts != read:  # called twice, on different kinds
+            read = None
+        if isinstance(layer, nn.Conv2d) and (layer.padding_mode != "zeros" or isinstance(layer.padding, str)):
+            read = None
+        found[layer] = Reader(node.target, layer, read)  # type: ignore[index, arg-type]
+    return list(found.values())
+
+
+@contextmanager
+def swapped(found: Sequence[Reader], engine: str) -> Iterator[None]:
+    """Inside, each reader of counts works by events: `"sparse"` wherever it can, `"auto"` where that is estimated to be quicker."""
+    active = [r for r in found if r.counts is not None and "forward" not in r.layer.__dict__] if engine != "dense" else []
+    try:
+        for reader in active:
+            reader.layer.__dict__["forward"] = lambda x, reader=reader: reader.forward(x, engine)
+        yield
+    finally:
+        for reader in active:
+            reader.layer.__dict__.pop("forward")
+
+
+class _Known:
+    """What is known of the values of a graph's nodes, seen in order."""
+
+    def __init__(self, given: Counts | None) -> None:
+        self.given = given
+        self.counts: dict[fx.Node, Counts] = {}
+
+    def of(self, node: Any) -> Counts | None:
+        return self.counts.get(node) if isinstance(node, fx.Node) else None
+
+    def see(self, node: fx.Node, modules: dict[str, nn.Module]) -> None:
+        if node.op == "placeholder":
+            counts, self.given = self.given, None  # of the first
+        elif node.op == "call_module":
+            counts = _emitted(modules[str(node.target)], self.of(node.args[0]) if node.args else None)
+        elif node.op in ("call_function", "call_method"):
+            counts = self._called(node)
+        else:
+            counts = None
+        if counts is not None and counts.top <= MOST:
+            self.counts[node] = counts
+
+    def _called(self, node: fx.Node) -> Counts | None:
+        inputs = [self.of(each) for each in node.all_input_nodes]
+        if not inputs or None in inputs:
+            return None
+        first, *rest = [each for each in inputs if each is not None]
+        both = len(node.args) == 2 and len(inputs) == 2 and not node.kwargs
+        if node.target in SUMS and both and first.scale == rest[0].scale:
+            return Counts(first.top + rest[0].top, first.scale)
+        if node.target in PRODUCTS and both:
+            return Counts(first.top * rest[0].top, first.scale * rest[0].scale)
+        if node.target in (torch.cat, torch.concat) and all(each.scale == first.scale for each in rest):
+            return Counts(max(each.top for each in (first, *rest)), first.scale)
+        return first if node.target in SHAPED and not rest else None
+
+
+def _emitted(module: nn.Module, read: Counts | None) -> Counts | None:
+    """What a module makes of what it reads."""
+    if isinstance(module, Neuron):
+        return None if module.fires == "smooth" else Counts(getattr(module, "levels", 1))
+    if read is None:
+        return None
+    if isinstance(module, nn.Dropout | nn.Dropout2d) and module.training and module.p:
+        return None
+    if type(module) is nn.AvgPool2d and not module.ceil_mode and module.divisor_override is None:
+        kernel = module.kernel_size if isinstance(module.kernel_size, tuple) else (module.kernel_size,) * 2
+        window, padded = math.prod(kernel), module.padding not in (0, (0, 0))
+        exact = window.bit_count() == 1 and (module.count_include_pad or not padded)  # scaling by a power of two rounds nothing
+        return Counts(read.top * window, read.scale / window) if exact else None
+    return read if type(module) in KEPT else None
