@@ -142,7 +142,7 @@ class Kinds(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.one, self.many, self.pool, self.leader = LIF(), MLF(levels=3), nn.AvgPool2d(2), SpikingMaxPool2d(2)
+        self.one, self.many, self.pool, self.leader = LIF(), MLF(levels=3), nn.AvgPool2d([2, 2]), SpikingMaxPool2d(2)
         for name in "abcdefghijklm":
             self.add_module(name, nn.Conv2d(2, 2, 1))
         self.line, self.twice, self.drop, self.odd = nn.Linear(8, 2), nn.Conv2d(2, 2, 1), nn.Dropout(0.5), nn.AvgPool2d(3)

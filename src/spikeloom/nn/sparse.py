@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, fx, nn
+from torch.nn.modules.utils import _pair
 
 from spikeloom.engine import events
 from spikeloom.neurons import Neuron
@@ -137,8 +138,7 @@ def _emitted(module: nn.Module, read: Counts | None) -> Counts | None:
     if isinstance(module, nn.Dropout | nn.Dropout2d) and module.training and module.p:
         return None
     if type(module) is nn.AvgPool2d and not module.ceil_mode and module.divisor_override is None:
-        kernel = module.kernel_size if isinstance(module.kernel_size, tuple) else (module.kernel_size,) * 2
-        window, padded = math.prod(kernel), module.padding not in (0, (0, 0))
+        window, padded = math.prod(_pair(module.kernel_size)), any(_pair(module.padding))  # a traced net has lists
         exact = window.bit_count() == 1 and (module.count_include_pad or not padded)  # scaling by a power of two rounds nothing
         return Counts(read.top * window, read.scale / window) if exact else None
     return read if type(module) in KEPT else None
