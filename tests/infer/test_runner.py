@@ -93,7 +93,7 @@ def test_sums_of_terms(dyadic, images):
 def test_spiking_pool_and_input_with_time(dyadic, images):
     net = nn.Sequential(nn.Conv2d(2, 8, 3), IF(), SpikingMaxPool2d(2), nn.Conv2d(8, 8, 3), IF(), nn.Flatten(), nn.Linear(8, 3))
     runner = equal(dyadic(net), images(6, 2, 2, 8, 8), encoder=None)
-    assert [row.name for row in runner.explain() if row.kind == "Plain"] == ["2"]
+    assert [(row.name, row.way) for row in runner.explain() if row.kind == "Gate"] == [("2", "events")]
 
 
 def test_prelude_chunks_threads_and_stream(dyadic, images):

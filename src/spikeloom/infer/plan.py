@@ -10,10 +10,12 @@ from torch import Tensor, fx, nn
 
 from spikeloom.convert.affine import Affine
 from spikeloom.convert.vocabulary import DROPOUTS
+from spikeloom.infer.gate import Gate
 from spikeloom.infer.stages import Cat, Current, Flat, Layer, Plain, Pool, Stage
 from spikeloom.infer.terms import Term
 from spikeloom.neurons import Neuron
 from spikeloom.nn.fuse import _affine
+from spikeloom.nn.pool import SpikingMaxPool2d
 
 NOTHING = DROPOUTS  # with nn.Identity, in evaluation mode
 SUMS = {operator.add, operator.iadd, torch.add}
@@ -78,10 +80,14 @@ class _Planner:
         if len(node.args) != len(node.all_input_nodes) or node.kwargs:
             raise Refused(f"{node.name} takes more than tensors")
         inputs = tuple(self.value(each) for each in node.all_input_nodes)
+        if type(module) is SpikingMaxPool2d:
+            return Gate(inputs, module)
         return _pool(inputs, module) or Plain(inputs, module)
 
     def terms(self, node: fx.Node, own: bool = False) -> Terms:
         """What sums to a node's value. own: of the stage that is being made, so that it does not matter who else reads it."""
+        while isinstance(self.module(node), NOTHING) and len(node.users) == 1 and node not in self.names:
+            node = node.args[0]  # type: ignore[assignment]
         module = self.module(node)
         if self._adds(node) and (own or (len(node.users) == 1 and node not in self.names)):
             if module is None:
