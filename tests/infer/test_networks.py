@@ -144,3 +144,13 @@ def test_gates_that_stay_dense(dyadic, images):
         net = nn.Sequential(nn.Conv2d(3, 8, 3), neuron, SpikingMaxPool2d(2, **window), nn.Conv2d(8, 4, 1), soft(), nn.Flatten())
         snn, x = SNN(dyadic(net), 5), images(2, 3, 9, 9)
         assert torch.equal(spikeloom.compile(snn)(x), snn(x))
+
+
+@pytest.mark.parametrize("groups", [2, 64])
+def test_groups_take_the_operators_on_events(groups, dyadic):
+    """Few spikes: the currents of groups of channels and of single ones are sums of events, too."""
+    net = nn.Sequential(nn.Conv2d(64, 64, 3, padding=1, groups=groups), soft(), nn.Conv2d(64, 5, 1))
+    snn, x = SNN(dyadic(net), 4, None), (torch.rand(4, 3, 64, 8, 8) < 0.02).float()
+    runner = spikeloom.compile(snn)
+    assert torch.equal(runner(x), snn(x))
+    assert runner.explain()[0].reason == ""
