@@ -39,7 +39,7 @@ def dyadic():
     def rounded(net, seed=0):
         draw = torch.Generator().manual_seed(seed)
         for module in net.modules():
-            if isinstance(module, nn.Conv2d | nn.Linear):
+            if isinstance(module, nn.modules.conv._ConvNd | nn.Linear):
                 for value in (module.weight, module.bias):
                     if value is not None:
                         value.data = torch.randint(-13, 17, value.shape, generator=draw) / 64

@@ -6,7 +6,10 @@ from torch import nn
 
 import spikeloom
 from spikeloom.engine.bits import join, pack, unpack
-from spikeloom.neurons import IF, LIF, SignedIF
+from spikeloom.infer.gate import Gate
+from spikeloom.infer.values import Events
+from spikeloom.neurons import IF, LIF, AugIF, SignedIF
+from spikeloom.nn.pool import SpikingMaxPool2d
 from spikeloom.nn.snn import SNN
 
 
@@ -112,3 +115,42 @@ def test_joined_bits(channels, shape):
     parts = [torch.randint(-2 * (k % 2), 2 + k, (4, c, *shape)).float() for k, c in enumerate(channels)]
     bits = [pack(p, 1 + k, bool(k % 2)) for k, p in enumerate(parts)]
     assert torch.equal(unpack(join(bits)), torch.cat(parts, 1))
+
+
+@pytest.mark.parametrize("passes", ["leader", "increase"])
+@pytest.mark.parametrize("window", [{"kernel_size": 2}, {"kernel_size": (3, 2), "stride": (2, 1), "padding": (1, 0)}])
+def test_gates_on_bits(passes, window):
+    """Against torch's own counts: chunks, streams, more than a word of channels, ties and long leads."""
+    pool = SpikingMaxPool2d(**window, passes=passes)
+    x = (torch.rand(12, 3, 70, 6, 7) < torch.rand(3, 70, 6, 7)).float()
+    stage, steps = Gate(("",), pool), 12
+    wanted = pool._gate(x.flatten(0, 1), steps, None)[0]
+    assert 0 < wanted.mean() < 1
+    found, _ = stage.run([Events(pack(x.flatten(0, 1)))], steps, None)
+    assert torch.equal(found.dense(), wanted) and stage.reason == ""
+    state, rows = None, []
+    for part in (x[:1], x[1:6], x[6:]):
+        value, state = stage.run([Events(pack(part.flatten(0, 1)))], len(part), state)
+        rows.append(value.dense())
+    assert torch.equal(torch.cat(rows), wanted)
+    _, state = stage.run([Events(pack(x[:6].flatten(0, 1)))], 6, None)  # then a chunk that is no bits
+    value, _ = stage.run([x[6:].flatten(0, 1)], 6, state)
+    assert torch.equal(value.dense(), wanted[18:]) and "no plain spikes" in stage.reason
+
+
+def test_gates_that_stay_dense(dyadic, images):
+    """Signed spikes, counts, dilated windows, rounding up."""
+    for neuron, window in ((SignedIF(slope=0.5), {}), (soft(), {"dilation": 2}), (soft(), {"ceil_mode": True}), (AugIF(), {})):
+        net = nn.Sequential(nn.Conv2d(3, 8, 3), neuron, SpikingMaxPool2d(2, **window), nn.Conv2d(8, 4, 1), soft(), nn.Flatten())
+        snn, x = SNN(dyadic(net), 5), images(2, 3, 9, 9)
+        assert torch.equal(spikeloom.compile(snn)(x), snn(x))
+
+
+@pytest.mark.parametrize("groups", [2, 64])
+def test_groups_take_the_operators_on_events(groups, dyadic):
+    """Few spikes: the currents of groups of channels and of single ones are sums of events, too."""
+    net = nn.Sequential(nn.Conv2d(64, 64, 3, padding=1, groups=groups), soft(), nn.Conv2d(64, 5, 1))
+    snn, x = SNN(dyadic(net), 4, None), (torch.rand(4, 3, 64, 8, 8) < 0.02).float()
+    runner = spikeloom.compile(snn)
+    assert torch.equal(runner(x), snn(x))
+    assert runner.explain()[0].reason == ""

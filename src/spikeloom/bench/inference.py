@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from spikeloom import data, infer, study
 from spikeloom.bench import rivals
@@ -81,9 +81,13 @@ class Problem:
         return seeded if self.snn.encoder is not None and not self.snn.encoder.still else answer
 
 
-def contenders(problem: Problem, field: Field, told: Callable[[str], object]) -> tuple[dict[str, Answer], dict[str, infer.Runner], str]:
-    """Who answered as the dense engine does, our Runners, and the dense engine's layout."""
-    dense, layout = _dense(problem)
+def contenders(
+    problem: Problem, field: Field, told: Callable[[str], object]
+) -> tuple[dict[str, Answer], dict[str, infer.Runner], dict[str, str]]:
+    """Who answered as the dense engine does, our Runners, and the layouts of the dense engine and the ANN."""
+    layouts: dict[str, str] = {}
+    dense, layouts[DENSE] = _dense(problem)
+    ann, layouts[ANN] = _quicker(problem.ann, problem.x[:1], lambda net, x: net(x))
     runners = {SPARSE: infer.compile(problem.snn), WHOLE: infer.compile(problem.snn, problem.calibrated, "int8")}
     answers: dict[str, Answer] = {name: lambda x, runner=runner: runner(x).mean(0) for name, runner in runners.items()}
     answers |= {DENSE: dense}
@@ -97,11 +101,11 @@ def contenders(problem: Problem, field: Field, told: Callable[[str], object]) ->
     except Exception as why:  # whatever foreign code raises
         field.leave_out(rival.impl, str(why) if isinstance(why, rivals.Unavailable) else f"{type(why).__name__}: {why}", told)
     answers = {name: problem.seeded(answer) for name, answer in answers.items()}
-    answers[ANN] = problem.ann
+    answers[ANN] = ann
     with torch.no_grad():
         expected = answers[DENSE](problem.x[:GATED])
         passed = {name: answer for name, answer in answers.items() if field.judge(_verdict(name, answer, problem, expected), told)}
-    return passed, runners, layout
+    return passed, runners, layouts
 
 
 def _verdict(name: str, answer: Answer, problem: Problem, expected: Tensor) -> Verdict:
@@ -115,15 +119,19 @@ def _verdict(name: str, answer: Answer, problem: Problem, expected: Tensor) -> V
 
 
 def _dense(problem: Problem) -> tuple[Answer, str]:
-    """The layout in which one call is quicker."""
+    return _quicker(problem.snn, problem.x[:1], lambda snn, x: snn(x).mean(0))
+
+
+def _quicker(module: nn.Module, sample: Tensor, call: Callable[[nn.Module, Tensor], Tensor]) -> tuple[Answer, str]:
+    """`call` of the module in the layout in which it is quicker on the sample."""
     spent, answers = {}, {}
     for name, kind in (("NCHW", torch.contiguous_format), ("channels_last", torch.channels_last)):
-        snn = copy.deepcopy(problem.snn).to(memory_format=kind)
-        answers[name] = lambda x, snn=snn, kind=kind: snn(x.contiguous(memory_format=kind) if x.dim() == 4 else x).mean(0)
+        net = copy.deepcopy(module).to(memory_format=kind)
+        answers[name] = lambda x, net=net, kind=kind: call(net, x.contiguous(memory_format=kind) if x.dim() == 4 else x)
         with torch.no_grad():
-            answers[name](problem.x[:1])
+            answers[name](sample)
             started = time.perf_counter()
-            answers[name](problem.x[:1])
+            answers[name](sample)
             spent[name] = time.perf_counter() - started
     best = min(spent, key=spent.__getitem__)
     return answers[best], best
@@ -144,11 +152,11 @@ def bench(options: Options, place: Place, told: Callable[[str], object] = print)
     """The record: a row of `results` for each contender and batch; how each layer of our Runners ran, by contender."""
     with place.settled():
         problem, field = Problem(options), Field()
-        answers, runners, layout = contenders(problem, field, told)
+        answers, runners, layouts = contenders(problem, field, told)
         accuracy = {name: _accuracy(answer, problem, options) for name, answer in answers.items()}
         results = [row for batch in options.batches for row in _rows(answers, problem, batch, accuracy, place)]
         for row in results:
-            row |= {"steps": 1 if row["impl"] == ANN else options.steps, "note": layout if row["impl"] == DENSE else ""}
+            row |= {"steps": 1 if row["impl"] == ANN else options.steps, "note": layouts.get(row["impl"], "")}
         constants = {"images": len(problem.labels), "data": problem.images.name, "weights": problem.weights, "loss": runners[WHOLE].loss}
         layers = {name: [row._asdict() for row in runner.explain()] for name, runner in runners.items()}
         return head("inference", asdict(options), place, field) | {"results": results, "layers": layers, "constants": constants}

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from spikeloom.core.errors import DataError, SpikeloomError, refusal
+from spikeloom.infer.gate import Gate
 from spikeloom.infer.runner import Runner
 from spikeloom.infer.stages import Cat, Current, Flat, Layer, Plain, Pool, Stage
 from spikeloom.infer.terms import Term
@@ -95,7 +96,7 @@ def _told(name: str, stage: Stage) -> dict[str, Any]:
         return {"kind": "flat", "end": stage.end}
     if isinstance(stage, Cat):
         return {"kind": "cat"}
-    if isinstance(stage, Plain) and type(stage.module) is SpikingMaxPool2d:
+    if isinstance(stage, Gate):
         return {"kind": "spiking pool", "passes": stage.module.passes, "window": stage.module.window}
     given = type(stage.module).__name__ if isinstance(stage, Plain) else type(stage).__name__
     raise SpikeloomError(f"Runner.save: {name} is a {given}, which a file cannot hold; keep the network itself, and compile it again")
@@ -123,7 +124,7 @@ def _stage(told: dict[str, Any], tensors: dict[str, Tensor]) -> Stage:
     elif kind in ("flat", "cat"):
         stage = Cat(inputs) if kind == "cat" else Flat(inputs, told["end"])
     else:
-        stage = Plain(inputs, SpikingMaxPool2d(**told["window"], passes=told["passes"]))
+        stage = Gate(inputs, SpikingMaxPool2d(**told["window"], passes=told["passes"]))
     for name, value in tensors.items():
         owner, _, last = name.rpartition(".")
         module: nn.Module = stage.get_submodule(owner)

@@ -10,10 +10,12 @@ from torch import Tensor, fx, nn
 
 from spikeloom.convert.affine import Affine
 from spikeloom.convert.vocabulary import DROPOUTS
+from spikeloom.infer.gate import Gate
 from spikeloom.infer.stages import Cat, Current, Flat, Layer, Plain, Pool, Stage
 from spikeloom.infer.terms import Term
 from spikeloom.neurons import Neuron
 from spikeloom.nn.fuse import _affine
+from spikeloom.nn.pool import SpikingMaxPool2d
 
 NOTHING = DROPOUTS  # with nn.Identity, in evaluation mode
 SUMS = {operator.add, operator.iadd, torch.add}
@@ -23,7 +25,7 @@ Terms = list[tuple[str, Term]]
 def stages(net: nn.Module, graph: fx.Graph) -> tuple[dict[str, Stage], str]:
     """The stages by name, in order, and the name of the one whose value is the output. The input's name is "".
 
-    Raises CannotFuse for a call that no stage makes: of a function other than a sum, a concatenation or a flattening.
+    Raises CannotFuse for a call that no stage makes: of a function other than a sum, a concatenation, a mean over maps or a flattening.
     """
     return _Planner(net, graph).run()
 
@@ -71,6 +73,9 @@ class _Planner:
             return Current(tuple(name for name, _ in terms), [term for _, term in terms])
         if (end := _flattens(node, module)) is not None:
             return Flat((self.value(node.args[0]),), end)  # type: ignore[arg-type]
+        if node.target in (torch.mean, "mean") and _over_maps(node):
+            self.found[f"{node.name}.maps"] = Pool((self.value(node.args[0]),), "adaptive", 1)  # type: ignore[arg-type]
+            return Flat((f"{node.name}.maps",))
         if node.target is torch.cat and _joins(node):
             return Cat(tuple(self.value(each) for each in node.args[0]))  # type: ignore[union-attr,arg-type]
         if module is None:
@@ -78,10 +83,14 @@ class _Planner:
         if len(node.args) != len(node.all_input_nodes) or node.kwargs:
             raise Refused(f"{node.name} takes more than tensors")
         inputs = tuple(self.value(each) for each in node.all_input_nodes)
+        if type(module) is SpikingMaxPool2d:
+            return Gate(inputs, module)
         return _pool(inputs, module) or Plain(inputs, module)
 
     def terms(self, node: fx.Node, own: bool = False) -> Terms:
         """What sums to a node's value. own: of the stage that is being made, so that it does not matter who else reads it."""
+        while isinstance(self.module(node), NOTHING) and len(node.users) == 1 and node not in self.names:
+            node = node.args[0]  # type: ignore[assignment]
         module = self.module(node)
         if self._adds(node) and (own or (len(node.users) == 1 and node not in self.names)):
             if module is None:
@@ -134,6 +143,13 @@ def _flattens(node: fx.Node, module: Any) -> int | None:
     if isinstance(module, nn.Flatten):
         return module.end_dim if module.start_dim == 1 else None
     return -1 if node.target in (torch.flatten, "flatten") and node.args[1:] == (1,) and not node.kwargs else None
+
+
+def _over_maps(node: fx.Node) -> bool:
+    """Whether a mean is one over the last two of four axes."""
+    axes = [*node.args[1:], *(v for k, v in node.kwargs.items() if k == "dim")]
+    lists = len(axes) == 1 and isinstance(axes[0], list | tuple) and set(node.kwargs) <= {"dim"}
+    return lists and sorted(a % 4 for a in axes[0] if isinstance(a, int)) == [2, 3]  # type: ignore[union-attr]
 
 
 def _joins(node: fx.Node) -> bool:

@@ -172,9 +172,9 @@ class Pool(Stage):
 
     def _window(self, size: Any) -> Any:
         if self.kind != "adaptive":
-            kernel = _two(self.kernel)
-            return kernel, kernel if self.stride is None else _two(self.stride)
-        out = [n if o is None else o for n, o in zip(size, _two(self.kernel), strict=True)]
+            kernel = two(self.kernel)
+            return kernel, kernel if self.stride is None else two(self.stride)
+        out = [n if o is None else o for n, o in zip(size, two(self.kernel), strict=True)]
         if any(n % o for n, o in zip(size, out, strict=True)):
             return None, None
         kernel = tuple(n // o for n, o in zip(size, out, strict=True))
@@ -248,5 +248,6 @@ def added(parts: list[Tensor]) -> Tensor:
     return total
 
 
-def _two(value: Any) -> tuple[int, int]:
+def two(value: Any) -> tuple[int, int]:
+    """A pair from one or two."""
     return (value, value) if isinstance(value, int) or value is None else tuple(value)

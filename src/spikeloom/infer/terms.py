@@ -68,7 +68,8 @@ class Term(nn.Module):
 
     def _events(self, value: Events) -> Tensor:
         bits, laid, call = self._call(value)
-        self.density = call.case.density(bits.events())
+        way = dispatch.choose(call.case, bits.events())
+        self.density, self.reason = way.density, way.reason if way.way == "dense" else ""
         options = self.options[:3] if self.options else ()
         y = events.conv2d(bits, laid, None, *options)
         y = y if self.bias is None else y + along(self.bias, 4)

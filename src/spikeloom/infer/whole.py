@@ -70,7 +70,8 @@ class WholeTerm(nn.Module):
         """The current `[T*B or B, ...]` in fine units, int32, and whether it is the same at every step."""
         still = isinstance(value, Still)
         if isinstance(value, Events) and self.weight is not None and self.kind == "events" and value.scale == self.source:
-            bits, laid, _ = self._call(value)
+            bits, laid, call = self._call(value)
+            self.density, self.reason = call.case.density(bits.events()), ""
             y = events.conv2d(bits, laid, None, *self.options[:3])
             return bounded((y.flatten(1) if self.weight.dim() == 2 else y).double() * 2**FINE), False
         x = ((value.x if still else dense(value, steps)).double() / self.source).round()  # float64 holds every sum
