@@ -18,7 +18,7 @@ from spikeloom.train.keeper import WEIGHTS, Keeper
 from spikeloom.train.run import Run, Training, build
 
 LAST, CHECKPOINT = "weights-last.safetensors", "checkpoint.safetensors"
-SAME = ("recipe", "steps", "encoder", "network", "training", "augment", "start")  # what makes two runs the same
+SAME = ("recipe", "steps", "encoder", "network", "training", "augment", "frames", "start")  # what makes two runs the same
 
 
 def fit(
@@ -42,7 +42,7 @@ def fit(
     begin = None if start is None else _file(start)
     head = record.describe(run, overrides or {}) | {"start": None if begin is None else _origin(start, begin)}
     record.claim(out, head, resume, SAME, CHECKPOINT)
-    images = data.load(run.data.name, data_dir)
+    images = data.load(run.data.name, data_dir, run.data.frames, run.steps)
     lightning.seed_everything(run.training.seed, verbose=False)
     snn = build(run)
     if begin is not None:
