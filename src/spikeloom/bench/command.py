@@ -16,7 +16,10 @@ from spikeloom.core.errors import ParameterError, SpikeloomError, refusal
 
 Table = Callable[[str, list[str], list[list[object]]], None]
 # benchmarks with a file of their own
-OWN = {"conversion": "conversion", "architectures": "architectures", "timing": "relpsp", "stdp": "stdp", "sparse": "sparse"}
+OWN = {
+    "conversion": "conversion", "architectures": "architectures", "timing": "relpsp", "stdp": "stdp", "sparse": "sparse",
+    "stream": "stream",
+}  # fmt: skip
 
 
 def add(commands: Any, table: Table) -> None:
@@ -76,7 +79,13 @@ def add(commands: Any, table: Table) -> None:
     sparse.add_argument("--layers", type=_layers, default=(), metavar="NAME;NAME", help="such as 64x32x32; () for all")
     sparse.add_argument("--batches", type=_numbers, default=(1, 16), metavar="B,B")
     sparse.add_argument("--densities", type=_numbers, default=(1, 2, 5, 10, 20, 30, 40, 50), metavar="D,D", help="percent")
-    for sub in (neuron, layer, network, conversion, stdp, nets, times, sparse):
+    stream = kind("stream", "An event camera's recordings, bin after bin, through the network of nmnist-1k: Runner and dense engine.")
+    stream.add_argument("--weights", default="nmnist-1k", metavar="FILE|DIR|NAME", help="of that recipe; a file, a run, or in the zoo")
+    stream.add_argument("--recordings", type=int, default=100, metavar="N", help="of the test set, each streamed once")
+    stream.add_argument("--bin-us", type=int, default=1000, metavar="US", help="microseconds of a bin, which is a step")
+    stream.add_argument("--data-dir", help="folder with the data sets, as for train")
+    stream.set_defaults(rounds=1, budget=0.0, malloc="tuned")
+    for sub in (neuron, layer, network, conversion, stdp, nets, times, sparse, stream):
         sub.add_argument("--threads", type=int, default=1)
         sub.add_argument("--device", default="cpu")
         sub.add_argument("--json", type=Path, metavar="FILE", help="write the record")

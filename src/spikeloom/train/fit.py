@@ -39,7 +39,7 @@ def fit(
     from spikeloom.train.evaluate import measured
     from spikeloom.train.learner import Learner
 
-    begin = None if start is None else _file(start)
+    begin = None if start is None else weights_file(start)
     head = record.describe(run, overrides or {}) | {"start": None if begin is None else _origin(start, begin)}
     record.claim(out, head, resume, SAME, CHECKPOINT)
     images = data.load(run.data.name, data_dir, run.data.frames, run.steps)
@@ -64,7 +64,8 @@ def fit(
     return final
 
 
-def _file(start: Path | str) -> Path:
+def weights_file(start: Path | str) -> Path:
+    """The file of weights that is meant by a file, a run folder, or a name of the zoo."""
     path = Path(start)
     if path.is_dir():
         return path / WEIGHTS
