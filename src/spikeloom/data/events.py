@@ -33,7 +33,7 @@ def frames(events: Events, steps: int, cuts: str, side: int, span: int = 0) -> n
     """
     for name, value in (("x", events.x), ("y", events.y)):
         if value.size and not 0 <= value.min() <= value.max() < side:
-            raise ShapeError(refusal(f"events {name}", f"{value.min()} to {value.max()}", f"from 0 to {side - 1}"))
+            raise ShapeError(refusal(f"events {name}", [int(value.min()), int(value.max())], f"from 0 to {side - 1}"))
     place = ((bins(events, steps, cuts, span) * 2 + events.p) * side + events.y) * side + events.x
     counts = np.bincount(place, minlength=steps * 2 * side * side)
     if counts.max() > MOST:
