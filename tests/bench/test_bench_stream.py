@@ -81,8 +81,8 @@ def test_a_runner_that_answers_something_else_is_not_timed():
         assert not stream._same(spikeloom.compile(other), snn, images).passed
 
 
-def test_answers_hardly_depend_on_the_bins():
-    """Below one spike a step the summed spikes of a layer of integrators depend on the bins by one spike at most."""
+def test_positive_currents_give_as_many_spikes_in_all_bins():
+    """Below one spike a step the sums differ by one spike at most: what the membrane still holds."""
     neuron = IF(reset="subtract")
     x = torch.rand(400, 1, 50)
     fine = SNN(nn.Sequential(neuron), 400, None)(x * 0.2).sum(0)

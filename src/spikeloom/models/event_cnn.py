@@ -1,9 +1,10 @@
-"""A small convolutional network for event cameras whose answer hardly depends on how finely the events are binned.
+"""A small convolutional network for event cameras whose weights serve bins of any width.
 
     [2, side, side] - c5 stride 2 - c3 stride 2 - classes       72,000 parameters with the defaults
 
-Integrators without leak, reset by subtraction, no biases, no norms: a layer's spikes add up to its summed input over the threshold, however
-many steps it is spread over, until a neuron would have to spike more than once in a step. The output adds up over time in the same way.
+Integrators without leak, reset by subtraction, no biases, no norms: nothing in it knows how long a step is. A neuron's spikes add up to
+its summed current over the threshold, and so do the outputs, however many steps they are spread over; but for neurons that would have to
+spike more than once in a step, and for currents that change sign: in finer bins a spike may leave before a negative current arrives.
 """
 
 from collections import OrderedDict
