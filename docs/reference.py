@@ -148,9 +148,11 @@ def inference_page() -> str:
 def data_page() -> str:
     rows = []
     for card in data.known.values():
-        sizes = f"{card.channels} x {card.side} x {card.side}", f"{card.train:,} + {card.test:,}", f"{card.validation:,}"
+        kind = "events, " if card.recordings else ""
+        sizes = f"{kind}{card.channels} x {card.side} x {card.side}", f"{card.train:,} + {card.test:,}", f"{card.validation:,}"
         rows.append((f"`{card.key}`", card.title, *sizes, card.licence, _cite(card.paper)))
-    intro = "From the folder in `--data-dir` or `SPIKELOOM_DATA`, else from the Hugging Face hub; `digits` comes with scikit-learn.\n\n"
+    intro = "From the folder in `--data-dir` or `SPIKELOOM_DATA`, else from the Hugging Face hub; `digits` comes with scikit-learn. "
+    intro += "Events come from [a folder](../howto/own-data.md#existing-sets-without-a-network); say `frames=time` or `count`.\n\n"
     table = _table(("key", "name", "image", "train + test", "of train, validation", "licence", "source"), rows)
     title = "\n\n## Augmentation\n\nIn a recipe: `augment=crop:2,flip`, in this order, on uint8 images before they are standardised. "
     title += "A size follows a colon."

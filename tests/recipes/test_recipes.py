@@ -11,10 +11,11 @@ NAMED = {
     "sew-7b-gesture", "sew-wide7b-cifar10dvs", "tdbn-resnet19-cifar10", "relpsp-mlp-mnist", "relpsp-cnn-mnist", "relpsp-mlp-fashion",
     "relpsp-cnn-fashion",
 }  # fmt: skip
+SIDE = {"nmnist_1k": 34, "dvs_gesture": 128, "cifar10_dvs": 128}  # of event cameras
 INPUT = {"digits": (1, 8, 8), "mnist": (1, 28, 28), "fashion_mnist": (1, 28, 28), "cifar10": (3, 32, 32)}
 PARAMS = {
     "stbp-mnist": 211_690, "stbp-mlp-mnist": 636_010, "mlf-dsresnet20-cifar10": 4_327_754, "sew-7b-gesture": 130_426,
-    "sew-wide7b-cifar10dvs": 1_192_218, "relpsp-mlp-mnist": 784 * 800 + 800 * 10,
+    "sew-wide7b-cifar10dvs": 1_192_218, "nmnist-1k": 32 * 2 * 25 + 64 * 32 * 9 + 10 * 64 * 81, "relpsp-mlp-mnist": 784 * 800 + 800 * 10,
     "relpsp-cnn-fashion": 16 * 25 + 32 * 16 * 25 + 512 * 800 + 800 * 128 + 128 * 10,
 }  # fmt: skip
 
@@ -38,7 +39,8 @@ def test_every_recipe_builds_and_takes_two_optimiser_steps(name):
     snn = build(run)
     if name in PARAMS:
         assert sum(p.numel() for p in snn.parameters()) == PARAMS[name]
-    x = torch.rand(2, *INPUT[run.data.name]) if run.encoder != "none" else torch.randint(0, 2, (2, 2, 2, 128, 128)).float()
+    side = SIDE.get(run.data.name)
+    x = torch.rand(2, *INPUT[run.data.name]) if side is None else torch.randint(0, 2, (2, 2, 2, side, side)).float()
     optimiser = schedule.optimiser(run.training, snn.parameters())
     before = [p.detach().clone() for p in snn.parameters()]
     for _ in range(2):
@@ -51,6 +53,7 @@ def test_every_recipe_builds_and_takes_two_optimiser_steps(name):
     assert torch.isfinite(loss)
     assert any(not torch.equal(a, b) for a, b in zip(before, snn.parameters(), strict=True))
     assert run.paper in papers(run)
+    assert (run.encoder == "none") == (run.data.frames != "none") == (run.data.name in SIDE)
 
 
 def test_overrides_are_read_as_their_field_and_leave_the_rest():
@@ -70,6 +73,8 @@ def test_misspelt_names_are_refused_with_the_nearest():
         recipes.load("stbp-minst")
     with pytest.raises(RecipeError, match=r"stbp-mnist.epochs: got 'three'; must be of type int"):
         recipes.load("stbp-mnist", {"epochs": "three"})
+    with pytest.raises(RecipeError, match=r"nmnist-1k.encoder: got 'direct'; must be 'none'; frames='time' have a time axis already"):
+        build(recipes.load("nmnist-1k", {"encoder": "direct"}))
     with pytest.raises(ParameterError, match=r"ds_resnet.block: got 'dense'"):
         build(recipes.load("mlf-dsresnet-fashion", {"block": "dense"}))
 

@@ -50,6 +50,9 @@ def _bar_charts(figure: Figure, record: dict[str, Any]) -> None:
         panels = _inference_panels(record)
     elif record["bench"] == "stdp":
         panels = [(_numbers("images_per_second"), _sorted(record["results"], "images_per_second"), "images a second, learning")]
+    elif record["bench"] == "stream":
+        keys = {"steps_per_second": "steps a second", "median_ms": "milliseconds a step, median", "p95_ms": "95 % of the steps"}
+        panels = [(_numbers(key), record["results"], label) for key, label in keys.items()]
     else:
         panels = _neuron_panels(record["results"]) if record["bench"] == "neuron" else _network_panels(record["results"])
     tallest = max(len(rows) for _, rows, _ in panels)
@@ -65,6 +68,8 @@ def title(record: dict[str, Any]) -> str:
         return f"Converted layer by layer: distance from the ANN, IF with soft reset, up to T = {o['steps']}"
     if record["bench"] == "stdp":
         return f"Diehl and Cook's network, {o['neurons']} neurons; {record['threads']} thread(s)"
+    if record["bench"] == "stream":
+        return f"N-MNIST in bins of {o['bin_us']:,} us; {record['threads']} thread(s)"
     if record["bench"] == "sparse":
         return f"Event-driven convolutions against torch's best dense float32, {record['threads']} thread(s)"
     if record["bench"] == "conversion":

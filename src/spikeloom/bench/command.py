@@ -18,7 +18,7 @@ Table = Callable[[str, list[str], list[list[object]]], None]
 # benchmarks with a file of their own
 OWN = {
     "conversion": "conversion", "architectures": "architectures", "timing": "relpsp", "stdp": "stdp", "sparse": "sparse",
-    "inference": "inference",
+    "inference": "inference", "stream": "stream",
 }  # fmt: skip
 
 
@@ -89,7 +89,13 @@ def add(commands: Any, table: Table) -> None:
     inference.add_argument("--batches", type=_numbers, default=(1, 16), metavar="B,B", help="images in a call")
     inference.add_argument("--images", type=int, default=256, help="test images for the accuracy, the first ones")
     inference.add_argument("--calibration", type=int, default=1024, metavar="N", help="training images to convert with")
-    for sub in (neuron, layer, network, conversion, stdp, nets, times, sparse, inference):
+    stream = kind("stream", "An event camera's recordings, bin after bin, through the network of nmnist-1k: Runner and dense engine.")
+    stream.add_argument("--weights", default="nmnist-1k", metavar="FILE|DIR|NAME", help="of that recipe; a file, a run, or in the zoo")
+    stream.add_argument("--recordings", type=int, default=100, metavar="N", help="of the test set, each streamed once")
+    stream.add_argument("--bin-us", type=int, default=1000, metavar="US", help="microseconds of a bin, which is a step")
+    stream.add_argument("--data-dir", help="folder with the data sets, as for train")
+    stream.set_defaults(rounds=1, budget=0.0, malloc="tuned")
+    for sub in (neuron, layer, network, conversion, stdp, nets, times, sparse, inference, stream):
         sub.add_argument("--threads", type=int, default=1)
         sub.add_argument("--device", default="cpu")
         sub.add_argument("--json", type=Path, metavar="FILE", help="write the record")

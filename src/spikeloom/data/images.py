@@ -1,4 +1,4 @@
-"""`load`: an image set by name, as memory maps."""
+"""`load`: a set by name, as memory maps."""
 
 import importlib.metadata
 from collections.abc import Callable, Iterator
@@ -10,16 +10,20 @@ from typing import Any
 import numpy as np
 
 from spikeloom.core import registry
-from spikeloom.core.errors import DataError
-from spikeloom.data import cache, parquet, sets, source
+from spikeloom.core.errors import DataError, refusal
+from spikeloom.core.params import Choice
+from spikeloom.data import cache, parquet, recordings, sets, source
 from spikeloom.data.order import split
 from spikeloom.data.sets import Card
+
+FRAMES = Choice(("none", "time", "count"), "how recordings are cut into frames; none for images")
 
 
 @dataclass(frozen=True)
 class ImageSet:
     """Images uint8 `[N, C, H, W]` and labels int64 `[N]` in the source's order, read-only; mean and std per channel of pixels in [0, 1].
 
+    Of recordings the images are event counts `[N, T, C, H, W]`, OFF before ON, without mean and std; `counts` makes them a network's input.
     `validation` is how many training images the set's validation split holds; `fingerprint` names the files it was read from.
     Two sources that order the images differently have different fingerprints and different splits.
     """
@@ -36,14 +40,25 @@ class ImageSet:
     fingerprint: str
 
 
-def load(name: str, data_dir: str | Path | None = None) -> ImageSet:
-    """The image set `name` (one of `sets.known`), decoded once and then memory-mapped from the cache.
+def load(name: str, data_dir: str | Path | None = None, frames: str = "none", steps: int = 0) -> ImageSet:
+    """The set `name` (one of `sets.known`), decoded once and then memory-mapped from the cache.
 
-    Its parquet files come from `data_dir`/name, else `$SPIKELOOM_DATA`/name, else the Hugging Face hub; `digits` needs none.
+    Parquet files come from `data_dir`/name, else `$SPIKELOOM_DATA`/name, else the Hugging Face hub; recordings from the folder of their
+    card below `data_dir` or `$SPIKELOOM_DATA`; `digits` needs none.
+    frames: how recordings are cut into `steps` frames of event counts, `"time"` or `"count"` (see `data.events`); `"none"` for images.
     Raises DataError for an unknown name, a missing, truncated or foreign file, and an unreachable hub.
     """
     card = registry.lookup("data set", name, sets.known, DataError)
-    if (read := card.read) is not None:
+    if (FRAMES.check("frames", frames) == "none") != (card.recordings is None):
+        allowed = "'none': it has images" if card.recordings is None else "'time' or 'count': it has recordings"
+        raise DataError(refusal(f"{card.key} frames", frames, allowed))
+    if card.recordings is not None:
+        if steps < 1:
+            raise DataError(refusal(f"{card.key} steps", steps, "at least 1 frame"))
+        folder = recordings.find(card, data_dir)
+        fingerprint = recordings.fingerprint(card, folder)
+        arrays = cache.cached(f"{card.key}-{fingerprint}-{frames}-{steps}", lambda to: _write_frames(card, folder, frames, steps, to))
+    elif (read := card.read) is not None:
         fingerprint = _version(card)
         arrays = cache.cached(f"{card.key}-{fingerprint}", lambda folder: _write_split(read(), card.test, folder))
     else:
@@ -75,6 +90,12 @@ def _write_decoded(found: source.Source, folder: Path) -> None:
             images, labels = parquet.decode(found, part, advance)
             np.save(folder / f"{part}_images.npy", images)
             np.save(folder / f"{part}_labels.npy", labels)
+
+
+def _write_frames(card: Card, folder: Path, cuts: str, steps: int, to: Path) -> None:
+    with _progress(card) as advance:
+        for part in source.PARTS:
+            recordings.write(card, folder, part, cuts, steps, to, advance)
 
 
 @contextmanager

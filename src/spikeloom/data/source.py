@@ -1,4 +1,4 @@
-"""Where an image set's parquet files are: a folder, `SPIKELOOM_DATA`, or the Hugging Face hub."""
+"""Where the files of a set are: a folder, `SPIKELOOM_DATA`, or the Hugging Face hub."""
 
 import os
 from dataclasses import dataclass
@@ -24,13 +24,10 @@ def find(card: Card, data_dir: str | Path | None = None) -> Source:
 
     Raises DataError when the folder or a part of the set is missing, or when the hub cannot be reached.
     """
-    given = data_dir or os.environ.get("SPIKELOOM_DATA")
-    if given:
-        root = Path(given).expanduser()
-        folder, advice = root / card.key, _advice(card, root)
-        if not folder.is_dir():
-            named = "data_dir" if data_dir else "SPIKELOOM_DATA"
-            raise DataError(f"{folder}: no such folder ({named} is {root}, which {_holds(root)}); {advice}")
+    root = given(data_dir)
+    if root:
+        advice = _advice(card, root)
+        folder = existing(root, card.key, advice, data_dir)
     else:
         folder, advice = _download(card), _advice(card)
     files = {part: sorted(folder.rglob(f"{part}-*.parquet")) for part in PARTS}
@@ -38,6 +35,20 @@ def find(card: Card, data_dir: str | Path | None = None) -> Source:
         if not files[part]:
             raise DataError(f"{folder}: no file {part}-*.parquet in it or below it; {advice}")
     return Source(card, files, advice)
+
+
+def given(data_dir: str | Path | None) -> Path | None:
+    """The data folder: `data_dir`, else the one in `SPIKELOOM_DATA`, else None."""
+    found = data_dir or os.environ.get("SPIKELOOM_DATA")
+    return Path(found).expanduser() if found else None
+
+
+def existing(root: Path, name: str, advice: str, data_dir: str | Path | None) -> Path:
+    """`root`/name; raises DataError where there is no such folder. data_dir: as for `given`, to say whose `root` is."""
+    if not (root / name).is_dir():
+        named = "data_dir" if data_dir else "SPIKELOOM_DATA"
+        raise DataError(f"{root / name}: no such folder ({named} is {root}, which {_holds(root)}); {advice}")
+    return root / name
 
 
 def _holds(root: Path) -> str:

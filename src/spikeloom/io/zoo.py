@@ -24,8 +24,8 @@ _CHECKOUT = Path(__file__).parents[3] / "zoo"
 class Card:
     """What is known of a trained network.
 
-    function, options: of `spikeloom.models`. pixels: `"raw"`, in [0, 1], or `"standardised"`. accuracy: on the whole test set of `data`.
-    sha256: of the weights, `NAME.safetensors`.
+    function, options: of `spikeloom.models`. pixels: `"raw"`, in [0, 1], `"standardised"`, or, of a spiking network, `"counts"` of events.
+    accuracy: on the whole test set of `data`. sha256: of the weights, `NAME.safetensors`.
     """
 
     name: str

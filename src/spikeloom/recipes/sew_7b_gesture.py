@@ -9,7 +9,7 @@ def sew_7b_gesture() -> Run:
         title="SEW 7B-Net on DVS128 Gesture",
         paper=bibliography.SEW,
         claim=Claim("top-1, best epoch", 0.9792, "authors' training log (last epoch 96.88 %)", "L"),
-        data=Data("dvs_gesture"),
+        data=Data("dvs_gesture", frames="count"),
         network=Network("sew_7b", {"connect": "add", "block": "sew"}),
         steps=16,
         encoder="none",

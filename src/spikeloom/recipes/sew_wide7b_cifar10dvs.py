@@ -9,7 +9,7 @@ def sew_wide7b_cifar10dvs() -> Run:
         title="SEW Wide-7B-Net on CIFAR10-DVS",
         paper=bibliography.SEW,
         claim=Claim("top-1, best epoch", 0.744, "authors' training log (last epoch 72.80 %)", "L"),
-        data=Data("cifar10_dvs"),
+        data=Data("cifar10_dvs", frames="count"),
         network=Network("sew_wide_7b", {"connect": "add", "block": "sew"}),
         steps=16,
         encoder="none",

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from spikeloom import data, measure
+from spikeloom.data.events import picture
 from spikeloom.io import weights
 from spikeloom.neurons import Neuron
 from spikeloom.timing import TimingLayer
@@ -23,7 +24,7 @@ PROBED, SHOWN = 256, 3
 
 def evaluate(run: Run, weights_file: Path, data_dir: str | None = None, overrides: dict[str, Any] | None = None) -> dict[str, Any]:
     """Accuracy and cost of weights from a file in the run's network, on the whole test set. See docs/record.md for the keys."""
-    images = data.load(run.data.name, data_dir)
+    images = data.load(run.data.name, data_dir, run.data.frames, run.steps)
     learner = Learner(run, build(run), images.mean, images.std, len(images.classes))
     weights.load(learner.snn.net, weights_file)
     found = measured(run, learner, images)
@@ -39,12 +40,12 @@ def measured(run: Run, learner: Learner, images: data.ImageSet) -> dict[str, Any
     by_step = accuracy_by_step(learner, images, 2 * run.training.batch)
     torch.manual_seed(run.training.seed)
     snn, count = learner.snn, min(PROBED, len(images.test_images))
-    probe = learner.prepare(torch.from_numpy(np.array(images.test_images[:count])).to(learner.device))
-    rows = measure.operations(snn, probe)
+    probed = torch.from_numpy(np.array(images.test_images[:count])).to(learner.device)
+    rows = measure.operations(snn, learner.prepare(probed))
     kept = run.data.validation or images.validation
     return {
         "test_accuracy": by_step[-1], "accuracy_by_step": by_step,
-        "layers": measure.activity(snn, probe.split(32)), "operations": rows, **measure.energy(rows),
+        "layers": measure.activity(snn, map(learner.prepare, probed.split(32))), "operations": rows, **measure.energy(rows),
         "neuron": next((str(m) for m in snn.net.modules() if isinstance(m, (Neuron, TimingLayer))), "none"),
         "samples": [_sample(learner, images, i) for i in range(min(SHOWN, count))], "probed_images": count,
         "data": {
@@ -77,9 +78,10 @@ def _sample(learner: Learner, images: data.ImageSet, index: int) -> dict[str, An
 
 
 def png(pixels: np.ndarray) -> str:
-    """uint8 `[C, H, W]` as a data URI."""
+    """uint8 `[C, H, W]`, or the sum of frames `[T, 2, H, W]`, as a data URI."""
     from PIL import Image
 
+    pixels = picture(pixels) if pixels.ndim == 4 else pixels
     file = io.BytesIO()
     Image.fromarray(pixels[0] if pixels.shape[0] == 1 else pixels.transpose(1, 2, 0)).save(file, "PNG")
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()

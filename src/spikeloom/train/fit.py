@@ -18,7 +18,7 @@ from spikeloom.train.keeper import WEIGHTS, Keeper
 from spikeloom.train.run import Run, Training, build
 
 LAST, CHECKPOINT = "weights-last.safetensors", "checkpoint.safetensors"
-SAME = ("recipe", "steps", "encoder", "network", "training", "augment", "start")  # what makes two runs the same
+SAME = ("recipe", "steps", "encoder", "network", "training", "augment", "frames", "start")  # what makes two runs the same
 
 
 def fit(
@@ -39,10 +39,10 @@ def fit(
     from spikeloom.train.evaluate import measured
     from spikeloom.train.learner import Learner
 
-    begin = None if start is None else _file(start)
+    begin = None if start is None else weights_file(start)
     head = record.describe(run, overrides or {}) | {"start": None if begin is None else _origin(start, begin)}
     record.claim(out, head, resume, SAME, CHECKPOINT)
-    images = data.load(run.data.name, data_dir)
+    images = data.load(run.data.name, data_dir, run.data.frames, run.steps)
     lightning.seed_everything(run.training.seed, verbose=False)
     snn = build(run)
     if begin is not None:
@@ -64,7 +64,8 @@ def fit(
     return final
 
 
-def _file(start: Path | str) -> Path:
+def weights_file(start: Path | str) -> Path:
+    """The file of weights that is meant by a file, a run folder, or a name of the zoo."""
     path = Path(start)
     if path.is_dir():
         return path / WEIGHTS

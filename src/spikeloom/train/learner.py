@@ -14,7 +14,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from spikeloom.core.errors import SpikeloomError
 from spikeloom.core.params import Choice
-from spikeloom.data import Augment, normalise
+from spikeloom.data import Augment, counts, normalise
 from spikeloom.nn import losses
 from spikeloom.nn.snn import SNN
 from spikeloom.train import schedule
@@ -22,7 +22,7 @@ from spikeloom.train.run import Run
 
 
 class Learner(lightning.LightningModule):
-    """Trains `snn` as `run` says. Batches are uint8 images `[B, C, H, W]` and labels `[B]`.
+    """Trains `snn` as `run` says. Batches are uint8 images `[B, C, H, W]`, or frames `[B, T, C, H, W]`, and labels `[B]`.
 
     `history` holds one row per finished epoch and travels with the checkpoint, so that a resumed run has the whole curve.
     """
@@ -43,7 +43,9 @@ class Learner(lightning.LightningModule):
         self._started = 0.0
 
     def prepare(self, images: Tensor) -> Tensor:
-        """uint8 images as the encoder wants them: in [0, 1], or standardised."""
+        """uint8 images as the encoder wants them, in [0, 1] or standardised; event counts as they are."""
+        if images.dim() == 5:
+            return counts(images).to(next(self.snn.parameters()).dtype)
         raw = self.snn.encoder is not None and self.snn.encoder.domain == "raw"
         scaled = normalise(images) if raw else normalise(images, self.mean, self.std)
         return scaled.to(next(self.snn.parameters()).dtype)

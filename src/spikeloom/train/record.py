@@ -32,6 +32,7 @@ def describe(run: Run, overrides: dict[str, Any]) -> dict[str, Any]:
         **head(run, overrides, run.training.seed), "steps": run.steps, "encoder": run.encoder,
         "network": {"function": run.network.function, "options": dict(run.network.options)},
         "training": dataclasses.asdict(run.training), "augment": list(run.data.augment),
+        "frames": None if run.data.frames == "none" else run.data.frames,
     }  # fmt: skip
 
 

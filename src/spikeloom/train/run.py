@@ -14,6 +14,8 @@ from spikeloom.core.paper import Paper
 from spikeloom.core.params import nearest
 from spikeloom.nn.snn import SNN
 
+DATA = ("augment", "validation", "frames")  # fields of Data that an override can name
+
 
 @dataclass(frozen=True)
 class Claim:
@@ -27,11 +29,15 @@ class Claim:
 
 @dataclass(frozen=True)
 class Data:
-    """An image set, its augmentations in order, and how many training images are kept for validation (0: the set's default)."""
+    """A set, its augmentations in order, and how many training images are kept for validation (0: the set's default).
+
+    frames: how recordings of an event camera are cut into as many frames as the run has steps, `"time"` or `"count"`; `"none"` for images.
+    """
 
     name: str
     augment: tuple[str, ...] = ()
     validation: int = 0
+    frames: str = "none"
 
 
 @dataclass(frozen=True)
@@ -94,7 +100,9 @@ class Run:
 
 
 def build(run: Run) -> SNN:
-    """The run's network with fresh weights from torch's global generator."""
+    """The run's network with fresh weights from torch's global generator. Raises RecipeError for frames that an encoder would read."""
+    if run.data.frames != "none" and run.encoder != "none":
+        raise RecipeError(refusal(f"{run.recipe}.encoder", run.encoder, "'none'", f"frames={run.data.frames!r} have a time axis already"))
     return SNN(models.known[run.network.function](**run.network.options), run.steps, run.encoder, engine=run.engine)
 
 
@@ -103,8 +111,8 @@ def options(run: Run) -> dict[str, Any]:
     signature = inspect.signature(models.known[run.network.function]).parameters.values()
     network = {p.name: p.default for p in signature if p.default is not inspect.Parameter.empty}
     network.update(run.network.options)
-    own = {f.name: getattr(run, f.name) for f in dataclasses.fields(run) if f.name in OWN}
-    return {**network, **dataclasses.asdict(run.training), "augment": run.data.augment, "validation": run.data.validation, **own}
+    own = {name: getattr(run, name) for name in OWN} | {name: getattr(run.data, name) for name in DATA}
+    return {**network, **dataclasses.asdict(run.training), **own}
 
 
 def override(run: Run, changes: Mapping[str, Any]) -> Run:
@@ -116,7 +124,7 @@ def override(run: Run, changes: Mapping[str, Any]) -> Run:
         value = read_as(f"{run.recipe}.{name}", value, known[name])
         if name in OWN:
             run = dataclasses.replace(run, **{name: value})
-        elif name in ("augment", "validation"):
+        elif name in DATA:
             run = dataclasses.replace(run, data=dataclasses.replace(run.data, **{name: value}))
         elif name in {f.name for f in dataclasses.fields(Training)}:
             run = dataclasses.replace(run, training=dataclasses.replace(run.training, **{name: value}))

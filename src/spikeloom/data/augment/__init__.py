@@ -28,7 +28,9 @@ class Augment:
         self.seed, self.rank = seed, rank
 
     def __call__(self, images: Tensor, epoch: int, batch_index: int) -> Tensor:
-        """Augmented images of the same shape `[B, C, H, W]`, dtype and device."""
+        """Augmented images of the same shape `[B, C, H, W]`, dtype and device; all frames of `[B, T, C, H, W]` change alike."""
+        if images.dim() == 5:
+            return self(images.flatten(1, 2), epoch, batch_index).unflatten(1, images.shape[1:3])
         generator = torch.Generator()
         generator.manual_seed(key(self.seed, self.rank, epoch, batch_index) >> 1)
         for augmentation in self.augmentations:
