@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -102,9 +103,10 @@ def _spread(timing: Timing) -> float:
 
 
 def head(bench: str, options: dict[str, Any], place: Place, field: Field) -> dict[str, Any]:
-    """The part of the record that says what was run, and where."""
+    """The part of the record that says what was run, and where; of files only their names."""
     from spikeloom.train.record import machine, versions
 
+    options = {k: Path(v).name if k == "weights" and v else v for k, v in options.items() if k != "data_dir"}
     device = torch.cuda.get_device_name() if torch.device(place.device).type == "cuda" else "cpu"
     gates = [{"impl": v.impl, "passed": v.passed, "text": v.text} for v in field.verdicts]
     plan = {"rounds": place.plan.rounds, "budget_s": place.plan.budget, "sample_s": place.plan.sample}

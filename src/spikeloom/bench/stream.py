@@ -6,7 +6,6 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -90,11 +89,10 @@ def bench(options: Options, place: Place, told: Callable[[str], object] = print)
         field.race(feeds, place, "streaming", Plan(rounds=rounds, least=rounds, budget=1e9, sample=0.0))
         results = [_row(impl, feed, feeds[DENSE], labels, options, place) for impl, feed in feeds.items()]
         work = _work(runner, snn, fine[:COUNTED])
-    told_of = asdict(options) | {"weights": Path(options.weights).name, "steps": steps}
-    told_of.pop("data_dir")
     trained_in = {"steps": run.steps, "accuracy": trained}
     events = int(fine.sum()) / len(fine) / steps
-    return head("stream", told_of, place, field) | {"results": results, "trained_in": trained_in, "events_per_step": events, "work": work}
+    found = {"results": results, "trained_in": trained_in, "events_per_step": events, "work": work}
+    return head("stream", asdict(options) | {"steps": steps}, place, field) | found
 
 
 def _images(run: Run, steps: int, options: Options) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from spikeloom.bench.rivals.base import Contender, Evaluator, Rival, Unavailable, constants, hard_leaky
+from spikeloom.convert import Affine
 from spikeloom.neurons import Neuron
 from spikeloom.nn.norms import TdBN
 
@@ -133,6 +134,8 @@ def _layer(module: nn.Module) -> nn.Module:
         made = layer.AdaptiveAvgPool2d(module.output_size, step_mode="m")
     elif isinstance(module, nn.Flatten):
         made = layer.Flatten(step_mode="m")
+    elif isinstance(module, Affine):
+        return layer.SeqToANNContainer(copy.deepcopy(module))
     elif isinstance(module, nn.Sequential | nn.Identity):  # an empty shortcut
         return module
     else:
