@@ -61,11 +61,12 @@ def _trained(
     weights.load(snn.net, file)
     if steps is not None:
         snn.steps = steps
-    images = data.load(set_name or run.data.name, data_dir)
+    images = data.load(set_name or run.data.name, data_dir, run.data.frames, snn.steps)
     raw = snn.encoder is not None and snn.encoder.domain == "raw"
-    inputs = study.calibration_inputs(images, _preparation(_takes(images, raw)), seed, calibration)
+    takes = _takes(images, raw) | {"frames": run.data.frames}
+    inputs = study.calibration_inputs(images, _preparation(takes), seed, calibration)
     runner = infer.compile(snn.eval(), inputs, precision)
-    runner.about = {"name": run.recipe, "weights": "/".join(file.absolute().parts[-2:]), "method": None, **_takes(images, raw)}
+    runner.about = {"name": run.recipe, "weights": "/".join(file.absolute().parts[-2:]), "method": None, **takes}
     return runner
 
 
@@ -96,7 +97,9 @@ def _takes(images: data.ImageSet, raw: bool) -> dict[str, Any]:
 
 
 def _preparation(takes: Mapping[str, Any]) -> Callable[[np.ndarray], Tensor]:
-    """uint8 images `[B, C, H, W]` as a Runner takes them."""
+    """uint8 images `[B, C, H, W]`, or frames of recordings `[B, T, C, H, W]`, as a Runner takes them."""
+    if takes.get("frames", "none") != "none":
+        return lambda frames: data.counts(torch.from_numpy(np.array(frames)))
     units = () if takes["pixels"] == "raw" else (tuple(takes["mean"]), tuple(takes["std"]))
     return lambda pixels: data.normalise(torch.from_numpy(np.array(pixels)), *units)
 
@@ -126,7 +129,7 @@ def measured(
     for name, value in (("batch", batch), ("images", count), ("threads", threads)):
         if value is not None and value < 1:
             raise ParameterError(refusal(f"run --{name}", value, "a whole number of at least 1"))
-    images = data.load(set_name, data_dir)
+    images = data.load(set_name, data_dir, runner.about.get("frames", "none"), runner.steps)
     shape, labels = list(images.test_images.shape[1:]), images.test_labels[:count]
     if "shape" not in runner.about:
         raise DataError("run: this Runner's file does not say which images it takes; write it with `spikeloom compile`")

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from spikeloom import data, recipes
+from spikeloom import data, deploy, infer, recipes
 from spikeloom.core.errors import DataError, RecordError
 from spikeloom.data.events import Events
 from spikeloom.train import record
 from spikeloom.train.evaluate import evaluate
 from spikeloom.train.fit import fit
+from spikeloom.train.ways import ways
 
 TINY = {"epochs": 2, "steps": 4, "channels": (4, 6), "classes": 2, "batch": 8, "augment": ("crop:1",)}
 
@@ -60,6 +61,18 @@ def test_it_trains_evaluates_and_resumes(bars, tmp_path):
     other = dataclasses.replace(bars, data=dataclasses.replace(bars.data, frames="count"))
     with pytest.raises(RecordError, match=r"another run \(frames differ\)"):
         fit(other, tmp_path / "run", resume="allowed", overrides=TINY)
+
+
+def test_it_is_compiled_run_and_explained(bars, tmp_path):
+    out = tmp_path / "run"
+    found = fit(bars, out, overrides=TINY)
+    runner = deploy.compiled(str(out), set_name="bars", precision="int8", calibration=16)
+    assert runner.loss is not None and runner.loss["images"] == 16
+    runner = deploy.compiled(str(out), set_name="bars")
+    runner.save(tmp_path / "net.safetensors")
+    again = deploy.measured(infer.load(tmp_path / "net.safetensors"), "bars", batch=5)
+    assert again["accuracy"] == pytest.approx(found["accuracy_by_step"], abs=1e-9) and again["images"] == 12
+    assert [row[0] for row in ways(bars, 4, out)] == ["conv1", "conv2", "fc"]
 
 
 def test_a_sample_shows_the_summed_events(bars, tmp_path):

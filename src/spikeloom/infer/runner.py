@@ -31,7 +31,7 @@ class Row(NamedTuple):
 
 
 class Runner:
-    """What `compile` makes of an SNN, for inference on a CPU in float32.
+    """What `compile` makes of an SNN, for inference on a CPU, in float32 or whole numbers.
 
     Call: x as the SNN takes it, `[B, ...]` or `[prelude + T, B, ...]`, gives the output of every step, `[T, B, classes]`.
 

@@ -20,7 +20,7 @@ def ways(run: Run, images: int, folder: Path | None = None, data_dir: str | None
     from spikeloom.train.fit import WEIGHTS
     from spikeloom.train.learner import Learner
 
-    given, snn = data.load(run.data.name, data_dir), build(run)
+    given, snn = data.load(run.data.name, data_dir, run.data.frames, run.steps), build(run)
     if folder is not None:
         weights.load(snn.net, folder / WEIGHTS)
     learner = Learner(run, snn, given.mean, given.std, len(given.classes)).train()
