@@ -1,4 +1,4 @@
-// Currents and neuron in one pass: gather.h, lists.h and the definitions come before this text; `//put BODY` is the neuron's own step.
+// Currents and neuron in one pass: gather.h, lists.h, tiles.h and the definitions come before this text; `//put BODY` is the neuron's own step.
 // A thread takes a piece of the output (rows of all images, one after the other), lists its events for a span of steps, and walks block by
 // block of channels through them: the membranes of a piece and block stay in L1 while the steps go by. Spikes leave as bits.
 #include <memory>
@@ -83,7 +83,7 @@ static inline void emit(Word* out, const S* y, I size, const Layer& l, Report& r
 }
 #endif
 
-template <class K, int V> static void walk(const Layer& l, const Term* terms, const Lists* lists, const Piece& p, I b, const void* const* at, Report& report) {
+template <class K, int V> static void walk(const Layer& l, const Term* terms, const Inputs* inputs, const Piece& p, I b, const void* const* at, Report& report) {
   typedef typename K::Sum C;
   enum : I { PITCH = V * K::WIDTH };
   const C* const base = (const C*)at[0];
@@ -98,17 +98,18 @@ template <class K, int V> static void walk(const Layer& l, const Term* terms, co
   const I first = p.r0 * l.width, count = (p.r1 - p.r0) * l.width, c0 = b * l.stride, width = lesser(l.stride, l.channels - c0);
   //each scalar: const S p@ = *(const S*)value[@];
   //each channel: const S* const q@ = (const S*)value[@] + c0;
-  alignas(64) C sums[CELL * PITCH], more[CELL * PITCH];
+  alignas(64) C sums[(CELL + ROWS) * PITCH], more[(CELL + ROWS) * PITCH];
   alignas(64) S y[CELL * PITCH];
+  const I cell = l.width < CELL ? CELL / l.width * l.width : CELL;  // whole rows where these are short
   for (I t = p.t0; t < p.t1; ++t)
-    for (I i = 0; i < count; i += CELL) {
-      const I m = lesser((I)CELL, count - i);
+    for (I i = 0; i < count; i += cell) {
+      const I m = lesser(cell, count - i);
       bool some = false;
       for (I k = 0; k < l.terms; ++k) {
         if (terms[k].kind) continue;
         const Shape& s = terms[k].shape;
-        const char* const w = terms[k].weights + b * (s.kh * s.kw * s.in + 1) * l.stride * K::SIZE;
-        currents<K, V>(some ? more : sums, some || FINE ? none : bias, w, s, lists[(t - p.t0) * l.terms + k], i, m);
+        const char* const w = terms[k].weights + b * slab<K>(s);
+        currents<K, V>(some ? more : sums, some || FINE ? none : bias, w, s, inputs[(t - p.t0) * l.terms + k], i, m);
         if (some) for (I j = 0; j < m * PITCH; ++j) sums[j] += more[j];
         some = true;
       }
@@ -145,12 +146,12 @@ template <class K, int V> static void walk(const Layer& l, const Term* terms, co
     }
 }
 
-// the lists of a thread stay for the next call
+// the inputs of a thread stay for the next call
 struct Shelf {
-  std::unique_ptr<Lists[]> of;
+  std::unique_ptr<Inputs[]> of;
   I room = 0;
-  Lists* fit(I n) {
-    if (n > room) of.reset(new Lists[room = n]);
+  Inputs* fit(I n) {
+    if (n > room) of.reset(new Inputs[room = n]);
     return of.get();
   }
 };
@@ -164,11 +165,14 @@ extern "C" int run(const I* with) {
   const I rows = l.images * l.height, pieces = (rows + l.piece - 1) / l.piece, blocks = (l.channels + l.stride - 1) / l.stride;
   const I words = (l.channels + 63) / 64;
   I failed = 0, largest = 0, negative = 0, broken = 0;
+  bool tiled = false;
+  for (I k = 0; k < l.terms; ++k) tiled |= !terms[k].kind && !terms[k].shape.parts;
 #pragma omp parallel for num_threads((int)l.threads) schedule(dynamic, 1) reduction(| : failed, negative, broken) reduction(max : largest)
   for (I n = 0; n < pieces; ++n) {
     static thread_local Shelf shelf;
-    Lists* const lists = shelf.fit(l.span * l.terms);
+    Inputs* const inputs = shelf.fit(l.span * l.terms);
     Report mine = {0, 0, 0};
+    const Claim claim(tiled);
     Piece p = {n * l.piece, lesser(rows, (n + 1) * l.piece), 0, 0};
     for (I q = 0; q < l.planes + l.sign; ++q)
       for (I t = 0; t < l.steps; ++t)
@@ -177,13 +181,13 @@ extern "C" int run(const I* with) {
       p.t1 = lesser(l.steps, p.t0 + l.span);
       for (I t = p.t0; t < p.t1; ++t)
         for (I k = 0; k < l.terms; ++k)
-          if (!terms[k].kind && !lists[(t - p.t0) * l.terms + k].make(
-                terms[k].shape, terms[k].words, 0, t * rows + p.r0, t * rows + p.r1, (U)(l.stride * KIND::SIZE)))
+          if (!terms[k].kind && !inputs[(t - p.t0) * l.terms + k].make<KIND>(
+                terms[k].shape, terms[k].words, 0, t * rows + p.r0, t * rows + p.r1))
             failed = 1;
       if (failed) break;
       for (I b = 0; b < blocks; ++b) {
         const I width = lesser(l.stride, l.channels - b * l.stride);
-        (width > KIND::WIDTH ? walk<KIND, 2> : walk<KIND, 1>)(l, terms, lists, p, b, at, mine);
+        (width > KIND::WIDTH ? walk<KIND, 2> : walk<KIND, 1>)(l, terms, inputs, p, b, at, mine);
       }
     }
     largest = greater(largest, mine.largest);

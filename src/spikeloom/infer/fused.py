@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, fx
 
 from spikeloom.engine import cache as compiled
-from spikeloom.engine import cpp, events, trace
+from spikeloom.engine import cpp, trace
 from spikeloom.engine.bits import MOST_PLANES, Bits
+from spikeloom.engine.events import tiles
 from spikeloom.engine.events.conv import ENTRIES
 from spikeloom.engine.events.weights import BLOCK, REAL, VECTOR
 from spikeloom.engine.trace import results
@@ -24,9 +25,9 @@ SHAPE = 23  # numbers of Shape in lists.h
 
 
 class Reaching(NamedTuple):
-    """Events that reach a layer. shape: the numbers of Shape from images to sign; entries: of one output pixel, about.
+    """Events that reach a layer. shape: the numbers of Shape from images to sign; entries: of one output pixel, about; parts: 0 for tiles.
 
-    rows: weights as `lay` gives them, None where the events themselves are the current, times `scale` `[channels, filled up]`.
+    rows: weights as `Laid` has them, None where the events themselves are the current, times `scale` `[channels, filled up]`.
     out: channels, height and width of the current; flat: whether it is `[T*B, channels]`.
     """
 
@@ -193,7 +194,7 @@ def _binary(node: Any) -> bool:
 
 @cache
 def _texts() -> tuple[str, str]:
-    lists = "".join(resources.files(events).joinpath(file).read_text() for file in ("gather.h", "lists.h"))
+    lists = tiles.text()
     return lists, resources.files(__package__).joinpath("fused.cpp").read_text()
 
 

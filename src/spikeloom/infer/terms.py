@@ -44,10 +44,9 @@ class Term(nn.Module):
             bits, laid, call = self._call(value)
             found = bits.events()
             way = dispatch.choose(call.case, found)
-            self.density, self.reason = way.density, "" if way.way == "list" else way.reason
-            if way.way == "list":
-                case, out = call.case, (call.cout, *call.out)
-                return Reaching(bits, call.fields, case.parts(found), case.entries(found), laid.rows, None, out, self.weight.dim() == 2)
+            self.density, self.reason = way.density, "" if way.way in ("list", "tile") else way.reason
+            if not self.reason:
+                return reached(bits, laid, call, found, way.way, self.weight.dim() == 2)
         return None
 
     def current(self, value: Value, steps: int) -> tuple[Tensor, bool]:
@@ -100,6 +99,14 @@ class Term(nn.Module):
         laid = self._laid[key]
         _, call = conv._call(bits, laid, None, *(self.options[:3] if self.options else (1, 0, 1)), 1)
         return bits, laid, call
+
+
+def reached(bits: Bits, laid: Laid, call: Any, events: int, way: str, flat: bool) -> Reaching:
+    """Bits on their way to a layer's neurons, by lists or tiles."""
+    case, out = call.case, (call.cout, *call.out)
+    if way == "tile":
+        return Reaching(bits, call.fields, 0, case.spread, laid.tiles, None, out, flat)
+    return Reaching(bits, call.fields, case.parts(events), case.entries(events), laid.rows, None, out, flat)
 
 
 def pixels(bits: Bits) -> Bits:

@@ -20,7 +20,7 @@ from spikeloom.engine.events.weights import WHOLE, Laid, lay
 from spikeloom.engine.trace import results
 from spikeloom.infer.fused import Fused, Geometry, Reaching
 from spikeloom.infer.stages import Layer, Stage, State, added
-from spikeloom.infer.terms import along, pixels
+from spikeloom.infer.terms import along, pixels, reached
 from spikeloom.infer.values import Events, Still, Value, dense, packed
 from spikeloom.neurons import Neuron
 
@@ -63,8 +63,8 @@ class WholeTerm(nn.Module):
             self.reason = "a single channel is not fused"
             return None
         self.reason = ""
-        out = (call.cout, *call.out)
-        return Reaching(bits, call.fields, call.case.parts(found), call.case.entries(found), laid.rows, None, out, self.weight.dim() == 2)
+        tile = call.case.otherwise == "tile" and found > call.case.most
+        return reached(bits, laid, call, found, "tile" if tile else "list", self.weight.dim() == 2)
 
     def current(self, value: Value, steps: int) -> tuple[Tensor, bool]:
         """The current `[T*B or B, ...]` in fine units, int32, and whether it is the same at every step."""

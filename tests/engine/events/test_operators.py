@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from spikeloom.core.errors import ShapeError
 from spikeloom.engine import cache, events
 from spikeloom.engine.bits import pack, unpack
-from spikeloom.engine.events import conv, dispatch, pool
+from spikeloom.engine.events import conv, dispatch, pool, tiles
 
 DENSITIES = [0, 0.01, 0.05, 0.3, 0.8, 1]
 ORDERS = [torch.contiguous_format, torch.channels_last]
@@ -24,14 +24,16 @@ def spikes(shape, density, planes=1, signed=False):
 def compare(x, bits, weight, bias, *geometry):
     """float32 to rounding, int8 exactly."""
     expected = F.conv2d(x.double(), weight.double(), bias.double(), *geometry)
-    whole = events.conv2d(bits, weight, bias, *geometry, way="list")
-    assert whole.dtype == torch.int32 and whole.is_contiguous(memory_format=torch.channels_last) and torch.equal(whole.double(), expected)
     small = weight.float() / 97
-    real = events.conv2d(bits, small, bias.float(), *geometry, way="list")
     wanted = F.conv2d(x.double(), small.double(), bias.double(), *geometry)
     size = F.conv2d(x.double().abs(), small.double().abs(), bias.double().abs(), *geometry)
-    assert real.dtype == torch.float32 and ((real - wanted).abs() <= 1e-5 * size).all()
-    return real
+    ways = ("list", "tile") if geometry[-1] == 1 and x.shape[1] > 1 else ("list",)
+    for way in ways:
+        whole = events.conv2d(bits, weight, bias, *geometry, way=way)
+        assert whole.dtype == torch.int32 and whole.is_contiguous(memory_format=torch.channels_last)
+        assert torch.equal(whole.double(), expected)
+        real = events.conv2d(bits, small, bias.float(), *geometry, way=way)
+        assert real.dtype == torch.float32 and ((real - wanted).abs() <= 1e-5 * size).all()
 
 
 @given(
@@ -64,7 +66,8 @@ def test_the_extremes_of_int8_do_not_overflow():
     x = torch.ones(1, 600, 3, 3)
     for value in (-128, 127):
         weight = torch.full((200, 600, 3, 3), value, dtype=torch.int8)
-        assert events.conv2d(pack(x), weight, way="list").unique().tolist() == [value * 5400]
+        for way in ("list", "tile"):
+            assert events.conv2d(pack(x), weight, way=way).unique().tolist() == [value * 5400]
 
 
 @pytest.mark.parametrize("planes", [1, 7])
@@ -83,7 +86,7 @@ def test_linear(n, inputs, outputs, density, kind):
     weight, bias = torch.randn(outputs, inputs), torch.randn(outputs)
     expected = F.linear(x.double(), weight.double(), bias.double())
     size = F.linear(x.double().abs(), weight.double().abs(), bias.double().abs())
-    for way in ("list", "dense", None):
+    for way in ("list", "dense", None) if inputs == outputs == 1 else ("list", "tile", "dense", None):
         got = events.linear(pack(x, *kind), weight, bias, way=way)
         assert got.shape == expected.shape and ((got - expected).abs() <= 1e-5 * size).all()
 
@@ -102,26 +105,29 @@ def test_every_way_gives_the_same(inputs, density, parts, signed, dtype):
     x = spikes((3, inputs, 9, 7), density, 2, signed)
     weight = torch.randint(-128, 128, (80, inputs, 3, 3)).to(dtype)  # sums of whole numbers are exact in float32 too
     bits, expected = pack(x, 2, signed), F.conv2d(x.double(), weight.double(), padding=1)
-    case = dispatch.Case(3 * 63, (3, 3), inputs, 80, 1, x.numel(), dtype)
+    case = dispatch.Case(3 * 63, (3, 3), inputs, 80, 1, x.numel(), dtype, 7)
     assert case.parts(bits.events()) == parts
-    for way in ("list", "dense", None):
+    for way in ("list", "tile", "dense", None):
         assert torch.equal(events.conv2d(bits, weight, padding=1, way=way).double(), expected)
 
 
-def test_threads_do_not_change_a_bit():
+@pytest.mark.parametrize("way", ["list", "tile"])
+def test_threads_do_not_change_a_bit(way):
     x = spikes((6, 64, 16, 16), 0.1)
     weight, whole = torch.randn(96, 64, 3, 3), torch.randint(-128, 128, (96, 64, 3, 3), dtype=torch.int8)
     one, two = [], []
     for threads, found in ((1, one), (2, two)):
         torch.set_num_threads(threads)
-        found += [events.conv2d(pack(x), w, padding=1, way="list") for w in (weight, whole)]
+        found += [events.conv2d(pack(x), w, padding=1, way=way) for w in (weight, whole)]
     assert torch.equal(one[0], two[0]) and torch.equal(one[1], two[1])
 
 
-def test_the_batch_does_not_change_a_bit():
-    x, weight = spikes((9, 64, 8, 8), 0.1), torch.randn(64, 64, 3, 3)
-    together = events.conv2d(pack(x), weight, padding=1, way="list")
-    assert torch.equal(together, torch.cat([events.conv2d(pack(part), weight, padding=1, way="list") for part in x.split(2)]))
+@pytest.mark.parametrize("way", ["list", "tile"])
+@pytest.mark.parametrize("side", [5, 8, 16, 21])
+def test_the_batch_does_not_change_a_bit(way, side):
+    x, weight = spikes((9, 64, side, side), 0.1), torch.randn(64, 64, 3, 3)
+    together = events.conv2d(pack(x), weight, padding=1, way=way)
+    assert torch.equal(together, torch.cat([events.conv2d(pack(part), weight, padding=1, way=way) for part in x.split(2)]))
 
 
 @given(
@@ -158,21 +164,43 @@ def test_without_a_compiler(monkeypatch):
     assert events.explain(bits, weight)[::2] == ("dense", "no C++ compiler; it stays dense")
 
 
-def test_explain():
+@pytest.fixture(params=[0, 1], ids=["no tiles", "tiles"])
+def state(request, monkeypatch):
+    """Whether the machine has tiles; cases remember."""
+    conv._geometry.cache_clear()
+    monkeypatch.setattr(tiles, "state", lambda: request.param)
+    yield request.param
+    conv._geometry.cache_clear()
+
+
+def test_explain(state):
     weight = torch.randn(64, 64, 3, 3)
     way, density, reason = events.explain(pack(torch.zeros(1, 64, 8, 8)), weight, padding=1)
     assert (way, density) == ("list", 0) and "times faster than dense" in reason
     way, density, reason = events.explain(pack(torch.ones(1, 64, 8, 8)), weight, padding=1)
-    assert (way, density) == ("dense", 1) and "lists would take" in reason
+    assert (way, density) == ("tile" if state else "dense", 1) and ("too many for lists" if state else "lists would take") in reason
     assert "too few to gain" in events.explain(pack(torch.zeros(1, 2, 8, 8)), torch.randn(2, 2, 1, 1)).reason
     assert events.explain(pack(torch.ones(1, 64, 8, 8)), torch.randn(64, 1, 3, 3), groups=64).way == "depthwise"
-    assert events.explain(pack(torch.ones(1, 64, 8, 8)), weight.to(torch.int8)).way == "list"
+    assert events.explain(pack(torch.ones(1, 64, 8, 8)), weight.to(torch.int8)).way == ("tile" if state else "list")
 
 
-def test_dispatch_follows_the_density():
-    case = dispatch.Case(1024, (3, 3), 128, 128, 1, 131072, torch.float32)
+def test_dispatch_follows_the_density(state):
+    case = dispatch.Case(1024, (3, 3), 128, 128, 1, 131072, torch.float32, 32)
     ways = [dispatch.choose(case, d * 131072 // 100).way for d in range(101)]
-    assert ways.index("dense") >= 40 and set(ways[ways.index("dense") :]) == {"dense"}
+    then, least = ("tile", 5) if state else ("dense", 40)
+    assert ways.index(then) >= least and set(ways[ways.index(then) :]) == {then}
+
+
+@given(st.floats(width=32, allow_nan=False, allow_infinity=False, allow_subnormal=False))
+def test_a_weight_is_the_sum_of_its_thirds(number):
+    assume(abs(number) < 2**127 and (number == 0 or abs(number) > 2**-100))  # the smallest third is a normal number too
+    assert sum(part.double() for part in tiles.thirds(torch.tensor(number))) == number
+
+
+def test_a_system_may_refuse_tiles(monkeypatch):
+    x, weight = spikes((1, 64, 16, 16), 0.9), torch.randn(64, 64, 3, 3)
+    monkeypatch.setattr(tiles, "state", lambda: 2)
+    assert torch.equal(events.conv2d(pack(x), weight, way="tile"), events.conv2d(pack(x), weight, way="dense"))
 
 
 def test_nothing_at_all():
@@ -196,6 +224,7 @@ def test_refusals():
         (lambda: events.sum_pool2d(bits, 12), r"events\.sum_pool2d kernel_size: got \(12, 12\); must be such that sums are below 2\^7"),
         (lambda: events.max_pool2d(bits, 5), r"events pool bits: got \[1, 6, 4, 4\]; must be at least as large"),
         (lambda: events.max_pool2d(bits, 2, padding=2), r"events padding: got \(2, 2\); must be at most half the kernel"),
+        (lambda: events.conv2d(bits, weight[:, :3], groups=2, way="tile"), r"events way: got 'tile'.* tiles are for one group"),
         (lambda: events.max_pool2d(pack(torch.zeros(1, 6, 4, 4), signed=True), 2), r"events pool bits: got 'signed .* unpack them first"),
     ]  # fmt: skip
     for call, message in cases:

@@ -1,34 +1,37 @@
-// Convolution of bits, and a linear layer as one of 1 x 1 pixels: gather.h and lists.h come before this text.
+// Convolution of bits, and a linear layer as one of 1 x 1 pixels: gather.h, lists.h and tiles.h come before this text.
 
-template <class K, int V> static void block(typename K::Sum* out, const typename K::Sum* bias, const char* w, const Shape& s, const Lists& lists, I width) {
+template <class K, int V> static void block(typename K::Sum* out, const typename K::Sum* bias, const char* w, const Shape& s, const Inputs& inputs, I pixels, I width) {
   const I pitch = s.groups * s.out;
-  typename K::Sum sums[TILE * V * K::WIDTH] __attribute__((aligned(UNIT)));
+  typename K::Sum sums[(TILE + ROWS) * V * K::WIDTH] __attribute__((aligned(UNIT)));
   const bool one = width == V * K::WIDTH && s.parts * s.sheets() == 1;
   if (one) {
-    for (I i = 0; i < lists.pixels; ++i) K::template gather<V>(out + i * pitch, bias, w, lists.of(0, i), lists.count(0, i));
+    const Lists& lists = inputs.lists;
+    for (I i = 0; i < pixels; ++i) K::template gather<V>(out + i * pitch, bias, w, lists.of(0, i), lists.count(0, i));
     return;
   }
-  for (I i = 0; i < lists.pixels; i += TILE) {
-    const I m = lesser(TILE, lists.pixels - i);
-    currents<K, V>(sums, bias, w, s, lists, i, m);
+  const I cell = s.outWidth < TILE ? TILE / s.outWidth * s.outWidth : TILE;  // whole rows where these are short
+  for (I i = 0; i < pixels; i += cell) {
+    const I m = lesser(cell, pixels - i);
+    currents<K, V>(sums, bias, w, s, inputs, i, m);
     for (I j = 0; j < m; ++j) memcpy(out + (i + j) * pitch, sums + j * V * K::WIDTH, width * sizeof(*out));
   }
 }
 
 template <class K> static int conv(const Shape& s, const Word* words, const char* w, const typename K::Sum* bias, typename K::Sum* out) {
   const I rows = s.images * s.outHeight, pieces = (rows + s.piece - 1) / s.piece, blocks = (s.out + s.stride - 1) / s.stride;
-  const I unit = s.stride * K::SIZE, slab = (s.kh * s.kw * s.in + 1) * unit;
+  const I bytes = slab<K>(s);
   int failed = 0;
 #pragma omp parallel for num_threads((int)s.threads) schedule(dynamic, 1) reduction(| : failed)
   for (I p = 0; p < pieces; ++p) {
-    static thread_local Lists lists;
+    static thread_local Inputs inputs;
+    const Claim claim(!s.parts);
     const I r0 = p * s.piece, r1 = lesser(rows, r0 + s.piece);
     for (I g = 0; g < s.groups && !failed; ++g) {
-      if (!lists.make(s, words, g, r0, r1, (U)unit)) { failed = 1; break; }
+      if (!inputs.make<K>(s, words, g, r0, r1)) { failed = 1; break; }
       for (I b = 0; b < blocks; ++b) {
         const I width = lesser(s.stride, s.out - b * s.stride);
         const auto run = width > K::WIDTH ? block<K, 2> : block<K, 1>;
-        run(out + r0 * s.outWidth * s.groups * s.out + g * s.out + b * s.stride, bias + (g * blocks + b) * s.stride, w + (g * blocks + b) * slab, s, lists, width);
+        run(out + r0 * s.outWidth * s.groups * s.out + g * s.out + b * s.stride, bias + (g * blocks + b) * s.stride, w + (g * blocks + b) * bytes, s, inputs, (r1 - r0) * s.outWidth, width);
       }
     }
   }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 from functools import cache, lru_cache
-from importlib import resources
 from typing import Any
 
 import torch
@@ -14,7 +13,7 @@ from torch.nn import functional as F
 from spikeloom.core.errors import ShapeError, refusal
 from spikeloom.engine import cache as compiled
 from spikeloom.engine.bits import Bits, unpack
-from spikeloom.engine.events import dispatch
+from spikeloom.engine.events import dispatch, tiles
 from spikeloom.engine.events.dispatch import Case, Choice, Way
 from spikeloom.engine.events.weights import REAL, Laid, lay
 
@@ -38,7 +37,7 @@ def conv2d(
     events = bits.events()
     way = way or dispatch.way(call.case, events)
     kernel = _kernel(bits, laid, call, way)
-    return _dense(bits, laid, call) if kernel is None else _run(kernel, bits, laid, call, events)
+    return _dense(bits, laid, call) if kernel is None else _run(kernel, bits, laid, call, events, way)
 
 
 def linear(bits: Bits, weight: Tensor | Laid, bias: Tensor | None = None, way: Way | None = None) -> Tensor:
@@ -89,7 +88,7 @@ class _Call:
             *bits[:3], inputs * groups, *self.out, groups, inputs, outputs, *self.kernel, *stride, *padding, *dilation, planes, signed,
         )  # fmt: skip
         pixels, elements = self.images * self.out[0] * self.out[1], self.images * size[0] * size[1] * inputs * groups
-        self.case = Case(pixels, tuple(self.kernel), inputs, outputs, groups, elements, dtype)
+        self.case = Case(pixels, tuple(self.kernel), inputs, outputs, groups, elements, dtype, self.out[1])
 
 
 _geometry = lru_cache(maxsize=1024)(_Call)
@@ -131,7 +130,10 @@ def pair(name: str, value: int | Pair, least: int) -> Pair:
 
 def _kernel(bits: Bits, laid: Laid, call: _Call, way: Way) -> Any:
     """None for the dense way, and where there is no kernel."""
-    if way == "dense" or not bits.words.is_cpu or not laid.rows.is_cpu:
+    if way == "tile" and (call.case.groups > 1 or call.case.depthwise):
+        raise ShapeError(refusal("events way", "tile", "list or dense", f"tiles are for one group, not {call.case.groups}"))
+    refused = way == "tile" and tiles.state() == 2
+    if way == "dense" or refused or not bits.words.is_cpu or not laid.rows.is_cpu:
         return None
     try:
         return _function(call.case.depthwise, call.case.dtype)
@@ -139,16 +141,19 @@ def _kernel(bits: Bits, laid: Laid, call: _Call, way: Way) -> Any:
         return None
 
 
-def _run(kernel: Any, bits: Bits, laid: Laid, call: _Call, events: int) -> Tensor:
+def _run(kernel: Any, bits: Bits, laid: Laid, call: _Call, events: int, way: Way) -> Tensor:
     out = torch.empty([call.images, *call.out, call.cout], dtype=laid.bias.dtype)
     if out.numel():
         words = bits.words.contiguous()
         case, rows = call.case, call.images * call.out[0]
-        entries = 1 + int(case.entries(events) * case.pixels)
+        tiled = way == "tile"
+        parts, each = (0, case.spread) if tiled else (case.parts(events), case.entries(events))
+        entries = 1 + int(each * case.pixels)
         threads = torch.get_num_threads() if entries * case.outputs * case.groups >= ALONE else 1
         piece = max(1, min(ENTRIES * rows // entries, -(-rows // threads)))
-        addresses = words.data_ptr(), laid.rows.data_ptr(), laid.bias.data_ptr(), out.data_ptr()
-        if kernel(_pack(threads, *call.fields, case.parts(events), piece, laid.stride, *addresses)):
+        weights = laid.tiles if tiled else laid.rows
+        addresses = words.data_ptr(), weights.data_ptr(), laid.bias.data_ptr(), out.data_ptr()
+        if kernel(_pack(threads, *call.fields, parts, piece, laid.stride, *addresses)):
             raise MemoryError(f"no memory for the events of {list(bits.shape)}")
     return out.movedim(-1, 1)
 
@@ -169,9 +174,7 @@ def _dense(bits: Bits, laid: Laid, call: _Call) -> Tensor:
 
 @cache
 def _function(depthwise: bool, dtype: torch.dtype) -> Any:
-    files = ("gather.h", "lists.h", "depthwise.cpp" if depthwise else "conv.cpp")
-    text = "".join(resources.files(__package__).joinpath(file).read_text() for file in files)
-    return compiled.function(text, "real" if dtype == REAL else "whole")
+    return compiled.function(tiles.text("depthwise.cpp" if depthwise else "conv.cpp"), "real" if dtype == REAL else "whole")
 
 
 _pack = struct.Struct("27q").pack

@@ -14,9 +14,11 @@ from typing import Literal, NamedTuple
 
 import torch
 
+from spikeloom.engine.events import tiles
+from spikeloom.engine.events.tiles import CHUNK, LONG, ROWS
 from spikeloom.engine.events.weights import BLOCK, REAL, VECTOR
 
-Way = Literal["list", "depthwise", "dense"]
+Way = Literal["list", "tile", "depthwise", "dense"]
 
 MARGIN = 0.9  # of the dense time: what estimates are good for
 LIST_CALL, LIST_WORD = 24000.0, 6.3  # to begin, and to read a word
@@ -24,6 +26,9 @@ LIST_PIXEL, LIST_ENTRY = 32.0, 0.18  # to build the list of an output pixel, and
 LIST_PART = 23.0  # to begin and end a part of a list, for each block of outputs: the end is not foreseen
 LIST_VECTOR = {torch.float32: 0.31, torch.int8: 0.63}  # to add 64 bytes of weights from L1
 LIST_FAR, NEAR = 0.27, 32 * 1024  # more for each doubling of the weights that a part walks through, beyond so many bytes
+# tiles: to begin, to spread 64 bytes of the input, a product and an output. Between what they take when the core is theirs alone and the
+# threefold when a neighbour uses them too, as on shared machines
+TILE_CALL, TILE_SPREAD, TILE_MAC, TILE_OUTPUT = 24000.0, 1.6, {torch.float32: 0.0042, torch.int8: 0.0012}, 0.25
 # oneDNN in float32: to begin, an output pixel, an element of the input, of the output, a weight, and a product
 DENSE_CALL, DENSE_PIXEL, DENSE_INPUT, DENSE_OUTPUT, DENSE_WEIGHT, DENSE_MAC = 5000.0, 14.0, 0.28, 0.05, 0.42, 0.016
 UNPACK_CALL, UNPACK, WHOLE_OUTPUT = 9000.0, 0.62, 0.5  # of an element; to make one of a dense output a whole number
@@ -48,7 +53,7 @@ class Choice(NamedTuple):
 
 @dataclass(frozen=True)
 class Case:
-    """One convolution. pixels: of all outputs; kernel; inputs, outputs: channels of a group; elements: of the input."""
+    """One convolution. pixels: of all outputs; inputs, outputs: channels of a group; elements: of the input; width: of its output."""
 
     pixels: int
     kernel: tuple[int, int]
@@ -57,6 +62,7 @@ class Case:
     groups: int
     elements: int
     dtype: torch.dtype
+    width: int
 
     @property
     def taps(self) -> int:
@@ -74,11 +80,29 @@ class Case:
         """Of the list of one pixel and group, about."""
         return self.density(events) * self.taps * self.inputs
 
+    @property
+    def chunks(self) -> int:
+        """Products of a tile for each tap."""
+        return -(-self.inputs // CHUNK[self.dtype])
+
+    @property
+    def spread(self) -> float:
+        """Numbers of 4 bytes that a pixel's inputs take, spread out for tiles."""
+        return self.taps * self.chunks * 16.0
+
     @cached_property
     def most(self) -> int:
-        """The most events at which lists are quicker than a dense convolution; -1: there are none."""
+        """The most events at which lists are quickest; -1: there are none."""
         limit = range(2 * self.elements)
-        return bisect_right(limit, MARGIN * self.dense(), key=self.listed) - 1
+        best = self.tiled() if self.otherwise == "tile" else MARGIN * self.dense()
+        return bisect_right(limit, best, key=self.listed) - 1
+
+    @cached_property
+    def otherwise(self) -> Way:
+        """The quicker of the ways whose time does not depend on the events."""
+        if self.depthwise or self.groups > 1 or tiles.state() != 1:
+            return "dense"
+        return "tile" if self.tiled() < MARGIN * self.dense() else "dense"
 
     @cached_property
     def cuts(self) -> tuple[int, int]:
@@ -100,6 +124,15 @@ class Case:
         vector = LIST_VECTOR[self.dtype] + LIST_FAR * max(0.0, math.log2(self._slab(parts) / NEAR))
         pixel = LIST_PIXEL + entries * LIST_ENTRY + parts * blocks * LIST_PART + entries * vectors * vector
         return LIST_CALL + self.words * LIST_WORD + self.pixels * self.groups * pixel
+
+    def tiled(self) -> float:
+        """Nanoseconds of tiles, whatever the density."""
+        rows = self.pixels // max(1, self.width)
+        pixels = rows * -(-self.width // ROWS) * ROWS if self.width >= LONG else -(-self.pixels // ROWS) * ROWS
+        copies = 2.0 if self.width >= LONG else self.taps  # of the input: rows are read by two neighbours, or once for every tap
+        outputs = -(-self.outputs // VECTOR[REAL]) * VECTOR[REAL]
+        products = pixels * self.taps * self.chunks * CHUNK[self.dtype] * outputs
+        return TILE_CALL + pixels * copies * self.chunks * TILE_SPREAD + products * TILE_MAC[self.dtype] + pixels * outputs * TILE_OUTPUT
 
     def dense(self) -> float:
         """Nanoseconds of unpacking and a dense float32 convolution."""
@@ -152,7 +185,7 @@ def way(case: Case, events: int) -> Way:
     """The quickest. events: bits that are set."""
     if case.depthwise:
         return "depthwise"
-    return "list" if events <= case.most else "dense"
+    return "list" if events <= case.most else case.otherwise
 
 
 def training(
@@ -180,11 +213,15 @@ def training(
 def choose(case: Case, events: int) -> Choice:
     """The quickest way, and why."""
     found, density = way(case, events), case.density(events)
-    ratio = case.dense() / max(1.0, case.listed(events))
+    other = case.tiled() if case.otherwise == "tile" else case.dense()
+    ratio = other / max(1.0, case.listed(events))
     if found == "depthwise":
         why = "depthwise: spikes mask the weights of 64 channels at a time, at any density"
     elif found == "list":
-        why = f"{density:.1%} of the inputs are events: about {ratio:.1f} times faster than dense"
+        why = f"{density:.1%} of the inputs are events: about {case.dense() / max(1.0, case.listed(events)):.1f} times faster than dense"
+    elif found == "tile":
+        gain = case.dense() / case.tiled()
+        why = f"{density:.1%} of the inputs are events, too many for lists: tiles, about {gain:.1f} times faster than dense float32"
     elif case.most < 0:
         why = f"{case.inputs} input and {case.outputs} output channels per group are too few to gain from lists"
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from importlib import resources
 from typing import Any
 
@@ -39,6 +39,14 @@ class Laid:
     def stride(self) -> int:
         """Outputs of a row."""
         return self.rows.shape[-1]
+
+    @cached_property
+    def tiles(self) -> Tensor:
+        """The weight for dense products, see `tiles.split`; one group only."""
+        from spikeloom.engine.events.tiles import split
+
+        weight = self.dense[0]
+        return split(weight if weight.dim() == 4 else weight[:, :, None, None], self.stride)
 
 
 def lay(weight: Tensor, bias: Tensor | None = None, groups: int = 1) -> Laid:
