@@ -70,6 +70,30 @@ static inline U mask(const S* y) {
 }
 static inline void emit(Word* out, const S* y, I size, const Layer&, Report&, int shift, U live) { *out |= (Word)(mask(y) & live) << shift; }
 #else
+#ifdef __AVX512F__
+static inline __m512i rounded(const float* y, __mmask16* whole) {
+  const __m512 x = _mm512_loadu_ps(y);
+  const __m512i near = _mm512_cvttps_epi32(x);  // far away or no number: the smallest integer
+  *whole = _mm512_cmp_ps_mask(_mm512_cvtepi32_ps(near), x, _CMP_EQ_OQ);
+  return near;
+}
+static inline __m512i rounded(const int32_t* y, __mmask16* whole) {
+  *whole = 0xffff;
+  return _mm512_loadu_si512(y);
+}
+static inline void emit(Word* out, const S* y, I size, const Layer& l, Report& r, int shift, U live) {
+  __mmask16 whole;
+  const __m512i x = rounded(y, &whole), most = _mm512_set1_epi32(127), a = _mm512_abs_epi32(x);
+  const __mmask16 some = _mm512_mask_test_epi32_mask((__mmask16)live, x, x), lost = (__mmask16)live & (~whole | _mm512_cmpgt_epu32_mask(a, most));
+  if (lost) r.broken = 1;
+  if (!some || lost) return;
+  const __mmask16 below = _mm512_mask_cmplt_epi32_mask(some, x, _mm512_setzero_si512());
+  r.largest = greater(r.largest, (I)_mm512_mask_reduce_max_epi32(some, a));
+  r.negative |= below != 0;
+  for (I p = 0; p < l.planes; ++p) out[p * size] |= (Word)_mm512_mask_test_epi32_mask(some, a, _mm512_set1_epi32(1 << p)) << shift;
+  if (l.sign) out[l.planes * size] |= (Word)below << shift;
+}
+#else
 static inline void emit(Word* out, const S* y, I size, const Layer& l, Report& r, int shift, U live) {
   for (int i = 0; i < 16; ++i) {
     if (!(live >> i & 1) || y[i] == 0) continue;
@@ -81,6 +105,7 @@ static inline void emit(Word* out, const S* y, I size, const Layer& l, Report& r
     if (l.sign) out[l.planes * size] |= (Word)(y[i] < 0) << (shift + i);
   }
 }
+#endif
 #endif
 
 template <class K, int V> static void walk(const Layer& l, const Term* terms, const Inputs* inputs, const Piece& p, I b, const void* const* at, Report& report) {

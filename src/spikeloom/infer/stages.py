@@ -154,7 +154,7 @@ class Pool(Stage):
 
     def run(self, values: list[Value], steps: int, state: State) -> tuple[Value, State]:
         (value,) = values
-        if isinstance(value, Events) and not value.flat and value.bits.words.dim() == 5 and not value.bits.signed:
+        if isinstance(value, Events) and not value.flat and value.bits.words.dim() == 5 and not (value.bits.signed and self.kind == "max"):
             kernel, stride = self._window(value.bits.shape[2:])
             if kernel is None:
                 self.reason = "windows of different sizes"
@@ -165,7 +165,7 @@ class Pool(Stage):
             else:
                 self.reason = f"sums reach 2^{MOST_PLANES}"
         else:
-            self.reason = "its input is no unsigned events"
+            self.reason = "its input is no events, or signed ones, of which there is no maximum"
         still = isinstance(value, Still)
         y = self._dense(value.x if still else dense(value, steps))
         return (Still(y) if still else y), None

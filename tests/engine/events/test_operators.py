@@ -132,16 +132,17 @@ def test_the_batch_does_not_change_a_bit(way, side):
 
 @given(
     st.integers(1, 3), st.sampled_from([1, 64, 70]), pair(3, 9), pair(1, 3), st.one_of(st.none(), pair(1, 3)), st.integers(0, 1),
-    st.integers(1, 3), st.sampled_from(DENSITIES),
+    st.integers(1, 3), st.booleans(), st.sampled_from(DENSITIES),
 )  # fmt: skip
-def test_pools(n, channels, size, kernel, stride, padding, planes, density):
+def test_pools(n, channels, size, kernel, stride, padding, planes, signed, density):
     padding = padding if min(kernel) > 1 else 0
-    x = spikes((n, channels, *size), density, planes)
-    bits = pack(x, planes)
-    assert torch.equal(unpack(events.max_pool2d(bits, kernel, stride, padding)), F.max_pool2d(x, kernel, stride, padding))
+    x = spikes((n, channels, *size), density, planes, signed)
+    bits = pack(x, planes, signed)
+    if not signed:
+        assert torch.equal(unpack(events.max_pool2d(bits, kernel, stride, padding)), F.max_pool2d(x, kernel, stride, padding))
     total = events.sum_pool2d(bits, kernel, stride, padding)
     assert torch.equal(unpack(total), F.avg_pool2d(x, kernel, stride, padding, divisor_override=1))
-    assert total.planes == (kernel[0] * kernel[1] * (2**planes - 1)).bit_length()
+    assert total.planes == (kernel[0] * kernel[1] * (2**planes - 1)).bit_length() and total.signed == signed
 
 
 def test_a_two_by_two_sum_has_three_planes():

@@ -3,8 +3,8 @@
 #include <string.h>
 typedef int64_t I;
 typedef uint64_t Word;
-// planes: of the input; results: of the output
-struct Pool { I threads, images, height, width, words, outHeight, outWidth, kh, kw, sh, sw, ph, pw, planes, results; };
+// planes: of the input; results: of the output; sign: whether a plane of signs follows in both
+struct Pool { I threads, images, height, width, words, outHeight, outWidth, kh, kw, sh, sw, ph, pw, planes, results, sign; };
 
 // best = max(best, a), planes from the lowest to the highest
 static inline void larger(Word* best, const Word* a, I step, I planes) {
@@ -28,6 +28,23 @@ static inline void added(Word* sum, const Word* a, I step, I planes, I results) 
   }
 }
 
+// plus -= minus, as magnitude and sign, which is returned
+static inline Word reduced(Word* plus, const Word* minus, I results) {
+  Word borrow = 0;
+  for (I p = 0; p < results; ++p) {
+    const Word differ = plus[p] ^ minus[p], next = (minus[p] & ~plus[p]) | (borrow & ~differ);
+    plus[p] = differ ^ borrow;
+    borrow = next;
+  }
+  Word carry = borrow;  // of the complement where it went below zero
+  for (I p = 0; p < results; ++p) {
+    const Word flipped = plus[p] ^ borrow;
+    plus[p] = flipped ^ carry;
+    carry &= flipped;
+  }
+  return borrow;
+}
+
 template <bool SUM> static int pool(const Pool& s, const Word* x, Word* out) {
   const I rows = s.images * s.outHeight, step = s.images * s.height * s.width * s.words, size = rows * s.outWidth * s.words;
 #pragma omp parallel for num_threads((int)s.threads) schedule(static)
@@ -37,14 +54,21 @@ template <bool SUM> static int pool(const Pool& s, const Word* x, Word* out) {
     for (I ox = 0; ox < s.outWidth; ++ox) {
       const I x0 = ox * s.sw - s.pw, xa = x0 < 0 ? 0 : x0, xb = x0 + s.kw < s.width ? x0 + s.kw : s.width;
       for (I k = 0; k < s.words; ++k) {
-        Word found[16] = {};
+        Word found[16] = {}, minus[16] = {};
         for (I y = ya; y < yb; ++y)
           for (I i = xa; i < xb; ++i) {
             const Word* const a = x + ((n * s.height + y) * s.width + i) * s.words + k;
-            if (SUM) added(found, a, step, s.planes, s.results);
+            if (s.sign) {
+              const Word sign = a[s.planes * step];
+              Word up[16], down[16];
+              for (I p = 0; p < s.planes; ++p) up[p] = a[p * step] & ~sign, down[p] = a[p * step] & sign;
+              added(found, up, 1, s.planes, s.results);
+              added(minus, down, 1, s.planes, s.results);
+            } else if (SUM) added(found, a, step, s.planes, s.results);
             else larger(found, a, step, s.planes);
           }
-        for (I p = 0; p < s.results; ++p) out[p * size + (r * s.outWidth + ox) * s.words + k] = found[p];
+        if (s.sign) found[s.results] = reduced(found, minus, s.results);
+        for (I p = 0; p < s.results + s.sign; ++p) out[p * size + (r * s.outWidth + ox) * s.words + k] = found[p];
       }
     }
   }

@@ -24,7 +24,7 @@ def max_pool2d(bits: Bits, kernel_size: int | Pair, stride: int | Pair | None = 
 
 
 def sum_pool2d(bits: Bits, kernel_size: int | Pair, stride: int | Pair | None = None, padding: int | Pair = 0) -> Bits:
-    """The sum of each window of unsigned bits `[N, C, H, W]`: an average pool whose 1 / (kh kw) goes into the weights of the next layer."""
+    """The sum of each window of bits `[N, C, H, W]`: an average pool whose 1 / (kh kw) goes into the weights of the next layer."""
     kh, kw = pair("events kernel_size", kernel_size, 1)
     planes = (kh * kw * (2**bits.planes - 1)).bit_length()
     if planes > MOST_PLANES:
@@ -37,9 +37,9 @@ def _pool(name: str, bits: Bits, kernel: Any, stride: Any, padding: Any, planes:
     kernel = pair("events kernel_size", kernel, 1)
     stride = kernel if stride is None else pair("events stride", stride, 1)
     padding = pair("events padding", padding, 0)
-    if bits.words.dim() != 5 or bits.signed:
-        given = f"{'signed ' if bits.signed else ''}{list(bits.shape)}"
-        raise ShapeError(refusal("events pool bits", given, "unsigned [N, C, H, W]", "unpack them first"))
+    if bits.words.dim() != 5 or (bits.signed and name == "largest"):
+        given, allowed = f"{'signed ' if bits.signed else ''}{list(bits.shape)}", "[N, C, H, W], unsigned for a maximum"
+        raise ShapeError(refusal("events pool bits", given, allowed, "unpack them first"))
     n, channels, height, width = bits.shape
     if any(2 * p > k for p, k in zip(padding, kernel, strict=True)):
         raise ShapeError(refusal("events padding", padding, f"at most half the kernel {kernel}"))
@@ -50,18 +50,18 @@ def _pool(name: str, bits: Bits, kernel: Any, stride: Any, padding: Any, planes:
     if function is None:
         return _dense(name, bits, kernel, stride, padding, planes)
     words = bits.words.contiguous()
-    out = torch.empty([planes, n, *size, words.shape[-1]], dtype=torch.int64)
+    out = torch.empty([planes + bits.signed, n, *size, words.shape[-1]], dtype=torch.int64)
     threads = torch.get_num_threads() if words.numel() >= _SMALL else 1
-    facts = (threads, n, height, width, words.shape[-1], *size, *kernel, *stride, *padding, bits.planes, planes)
+    facts = (threads, n, height, width, words.shape[-1], *size, *kernel, *stride, *padding, bits.planes, planes, bits.signed)
     function(_struct(*facts, words.data_ptr(), out.data_ptr()))
-    return Bits(out, channels, planes)
+    return Bits(out, channels, planes, bits.signed)
 
 
 def _dense(name: str, bits: Bits, kernel: Pair, stride: Pair, padding: Pair, planes: int) -> Bits:
     x = unpack(bits)
     if name == "largest":
         return pack(F.max_pool2d(x, kernel, stride, padding), planes)
-    return pack(F.avg_pool2d(x, kernel, stride, padding, divisor_override=1), planes)
+    return pack(F.avg_pool2d(x, kernel, stride, padding, divisor_override=1), planes, bits.signed)
 
 
 @cache
@@ -76,4 +76,4 @@ def _function(name: str) -> Any:
         return None
 
 
-_struct = struct.Struct("17q").pack
+_struct = struct.Struct("18q").pack
