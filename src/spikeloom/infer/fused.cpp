@@ -69,6 +69,15 @@ static inline U mask(const S* y) {
   return bits;
 }
 static inline void emit(Word* out, const S* y, I size, const Layer&, Report&, int shift, U live) { *out |= (Word)(mask(y) & live) << shift; }
+
+// a whole block of a pixel
+template <int PITCH> static inline void emit_block(Word* out, const S* y, int shift) {
+  for (int k = 0; k < PITCH; k += 64) {
+    Word bits = 0;
+    for (int c = 0; c < 64 && k + c < PITCH; c += 16) bits |= (Word)mask(y + k + c) << c;
+    out[k / 64] |= bits << shift;  // a block of less than a word lies in one
+  }
+}
 #else
 #ifdef __AVX512F__
 static inline __m512i rounded(const float* y, __mmask16* whole) {
@@ -125,6 +134,8 @@ template <class K, int V> static void walk(const Layer& l, const Term* terms, co
   //each channel: const S* const q@ = (const S*)value[@] + c0;
   alignas(64) C sums[(CELL + ROWS) * PITCH], more[(CELL + ROWS) * PITCH];
   alignas(64) S y[CELL * PITCH];
+  bool alone = FINE && !base && l.terms;  // sums of events are all there is, and need no pass of their own
+  for (I k = 0; k < l.terms; ++k) alone &= !terms[k].kind;
   const I cell = l.width < CELL ? CELL / l.width * l.width : CELL;  // whole rows where these are short
   for (I t = p.t0; t < p.t1; ++t)
     for (I i = 0; i < count; i += cell) {
@@ -140,7 +151,7 @@ template <class K, int V> static void walk(const Layer& l, const Term* terms, co
       }
       if (!some)
         for (I j = 0; j < m; ++j) memcpy(sums + j * PITCH, bias, PITCH * sizeof(C));
-      else if (FINE)
+      else if (FINE && !alone)
         for (I j = 0; j < m; ++j) for (I c = 0; c < PITCH; ++c) sums[j * PITCH + c] = finer(sums[j * PITCH + c]) + bias[c];
       for (I k = 0; k < l.terms; ++k)
         if (terms[k].kind) same(sums, terms[k], scale[k], t * pixels + first + i, m, c0, (I)PITCH);
@@ -155,7 +166,7 @@ template <class K, int V> static void walk(const Layer& l, const Term* terms, co
 #pragma GCC ivdep
         for (I c = 0; c < PITCH; ++c) {
           const I e = j * PITCH + c;
-          const S x0 = entered(sums[e], unit, c);
+          const S x0 = entered(alone ? finer(sums[e]) + bias[c] : sums[e], unit, c);
           //each state: const S v@ = w@[e];
           //each channel: const S p@ = q@[c];
           //put BODY
@@ -163,6 +174,13 @@ template <class K, int V> static void walk(const Layer& l, const Term* terms, co
           //each state: w@[e] = bounded(n@);
         }
       }
+#ifdef BINARY
+      if (width == PITCH) {
+        Word* const to = out + (t * pixels + first + i) * words + c0 / 64;
+        for (I j = 0; j < m; ++j) emit_block<PITCH>(to + j * words, y + j * PITCH, (int)(c0 % 64));
+        continue;
+      }
+#endif
       for (I j = 0; j < m; ++j)
         for (I c = 0; c < width; c += 16) {  // 16 channels never cross a word
           const U live = width - c < 16 ? (1u << (width - c)) - 1 : 0xffff;
