@@ -204,6 +204,15 @@ def test_a_system_may_refuse_tiles(monkeypatch):
     assert torch.equal(events.conv2d(pack(x), weight, way="tile"), events.conv2d(pack(x), weight, way="dense"))
 
 
+def test_torch_may_use_tiles_in_between():
+    """bfloat16 products of torch set the tiles up for themselves."""
+    x, weight = spikes((2, 64, 16, 16), 0.3), torch.randint(-8, 8, (64, 64, 3, 3)).float()
+    expected = F.conv2d(x, weight, padding=1)
+    for _ in range(3):
+        assert torch.equal(events.conv2d(pack(x), weight, padding=1, way="tile"), expected)
+        assert torch.equal(F.conv2d(x.bfloat16(), weight.bfloat16(), padding=1), expected.bfloat16())
+
+
 def test_nothing_at_all():
     assert events.conv2d(pack(torch.zeros(0, 64, 4, 4)), torch.randn(64, 64, 3, 3)).shape == (0, 64, 2, 2)
 
