@@ -166,12 +166,15 @@ def _membrane_panel(axes: Axes, trace: dict[str, Any], spikes: list[list[int]], 
         axes.axhline(threshold, color=colour, linewidth=1, linestyle=(0, (4, 2)))
         axes.plot(steps, [values[k] for values in trace["membrane"]], color=colour, linewidth=1.6, marker=marker, ms=3.2)
     top = axes.get_xaxis_transform()
+    marks: dict[str, list[int]] = {}
     for step, neuron, value in spikes:
         if neuron == trace["neuron"] and value:
             if levels > 1 and len(steps) <= 12:
                 axes.text(step + 1, 0.98, f"{value:g}", transform=top, ha="center", va="top", fontsize=10.5, weight="bold")
             else:
-                axes.plot(step + 1, 0.92, "|", color=_colour(value, levels), ms=8, mew=1.8, transform=top)
+                marks.setdefault(_colour(value, levels), []).append(step + 1)
+    for colour, places in marks.items():
+        axes.plot(places, [0.92] * len(places), "|", color=colour, ms=8, mew=1.8, transform=top)
     axes.margins(y=0.22)
     axes.set_xlim(0.5, len(steps) + 0.5)
     axes.locator_params(axis="y", nbins=4)
