@@ -7,14 +7,15 @@ from spikeloom.train import build, schedule
 from spikeloom.train.run import Run, Training, papers
 
 NAMED = {
-    "stbp-mnist", "stbp-mlp-mnist", "mlf-dsresnet-fashion", "mlf-dsresnet-small-cifar10", "mlf-dsresnet20-cifar10",
+    "stbp-mnist", "stbp-fashion", "stbp-mlp-mnist", "mlf-dsresnet-fashion", "mlf-dsresnet-small-cifar10", "mlf-dsresnet20-cifar10",
     "sew-7b-gesture", "sew-wide7b-cifar10dvs", "tdbn-resnet19-cifar10", "relpsp-mlp-mnist", "relpsp-cnn-mnist", "relpsp-mlp-fashion",
     "relpsp-cnn-fashion",
 }  # fmt: skip
 SIDE = {"nmnist_1k": 34, "dvs_gesture": 128, "cifar10_dvs": 128}  # of event cameras
 INPUT = {"digits": (1, 8, 8), "mnist": (1, 28, 28), "fashion_mnist": (1, 28, 28), "cifar10": (3, 32, 32)}
 PARAMS = {
-    "stbp-mnist": 211_690, "stbp-mlp-mnist": 636_010, "mlf-dsresnet20-cifar10": 4_327_754, "sew-7b-gesture": 130_426,
+    "stbp-mnist": 211_690, "stbp-fashion": 211_690, "stbp-mlp-mnist": 636_010,
+    "mlf-dsresnet20-cifar10": 4_327_754, "sew-7b-gesture": 130_426,
     "sew-wide7b-cifar10dvs": 1_192_218, "nmnist-1k": 32 * 2 * 25 + 64 * 32 * 9 + 10 * 64 * 81, "relpsp-mlp-mnist": 784 * 800 + 800 * 10,
     "relpsp-cnn-fashion": 16 * 25 + 32 * 16 * 25 + 512 * 800 + 800 * 128 + 128 * 10,
 }  # fmt: skip
