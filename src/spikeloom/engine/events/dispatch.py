@@ -130,7 +130,8 @@ class Case:
         rows = self.pixels // max(1, self.width)
         pixels = rows * -(-self.width // ROWS) * ROWS if self.width >= LONG else -(-self.pixels // ROWS) * ROWS
         copies = 2.0 if self.width >= LONG else self.taps  # of the input: rows are read by two neighbours, or once for every tap
-        outputs = -(-self.outputs // VECTOR[REAL]) * VECTOR[REAL]
+        wide = 16 if self.dtype == REAL else 32
+        outputs = -(-self.outputs // wide) * wide
         products = pixels * self.taps * self.chunks * CHUNK[self.dtype] * outputs
         return TILE_CALL + pixels * copies * self.chunks * TILE_SPREAD + products * TILE_MAC[self.dtype] + pixels * outputs * TILE_OUTPUT
 

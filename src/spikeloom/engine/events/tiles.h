@@ -270,6 +270,7 @@ static inline void currents(typename K::Sum* sums, const typename K::Sum* bias, 
   const I n = s.kh * s.kw * ((s.in + Split<K>::CHUNK - 1) / Split<K>::CHUNK), column = n * Split<K>::PARTS * BYTES_OF_TILE;
   const char* a[MOST];
   typename K::Sum* to[MOST];
+  const I columns = lesser((I)PITCH, (s.out + WIDE - 1) / WIDE * WIDE);  // of a single block; others are whole but for their last
   I had = 0;
   for (I j = 0; j < m;) {
     // the last tile of a row overlaps the one before it; one of a short row spills into what comes after and is written over
@@ -279,7 +280,7 @@ static inline void currents(typename K::Sum* sums, const typename K::Sum* bias, 
     to[had++] = sums + (j - from_j) * PITCH;
     j += lesser(left, ROWS);
     if (had < MOST && j < m) continue;
-    for (I c = 0; c < PITCH; c += WIDE) {
+    for (I c = 0; c < columns; c += WIDE) {
       const char* const b = w + c / 16 * column;
       if (had == 1) product<1>(to, PITCH, a, tiles.step, tiles.at.data, b, n, column);
       else if (had == 2) product<2>(to, PITCH, a, tiles.step, tiles.at.data, b, n, column);
@@ -289,7 +290,9 @@ static inline void currents(typename K::Sum* sums, const typename K::Sum* bias, 
     }
     had = 0;
   }
-  for (I j = 0; j < m; ++j)
+  for (I j = 0; j < m; ++j) {
+    for (I c = columns; c < PITCH; ++c) sums[j * PITCH + c] = 0;
     for (I c = 0; c < PITCH; ++c) sums[j * PITCH + c] += bias[c];
+  }
 }
 extern "C" int tiles(const I*) { return tiles_state(); }
