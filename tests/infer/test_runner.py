@@ -140,6 +140,15 @@ def test_file(tmp_path, dyadic, images):
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "set()"
 
 
+def test_a_first_layer_of_two_channels_is_fused_where_calls_cost_more_than_sums(dyadic):
+    """A step of a stream: few events, and a dense convolution would be a call of its own."""
+    net = dyadic(nn.Sequential(nn.Conv2d(2, 32, 5, 2, 2, bias=False), IF(), nn.Flatten(), nn.Linear(32 * 289, 3)))
+    runner, x = spikeloom.compile(SNN(net, 1, None)), torch.zeros(1, 2, 34, 34)
+    x[0, 0, 3:15, 7] = 1
+    assert torch.equal(runner.stream()(x), net(x))
+    assert [row.reason for row in runner.explain()] == ["", "", ""]
+
+
 def test_refusals(tmp_path, dyadic):
     net = dyadic(nn.Sequential(nn.Flatten(), nn.Linear(4, 3), IF()))
     with pytest.raises(ParameterError, match="compile precision: got 'float16'"):
