@@ -73,6 +73,10 @@ class Layer(Current):
         self._looked = False
         self._kept: dict[Any, Constants] = {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy takes over; it looks for its kernel, which cannot be copied, itself."""
+        return {**self.__dict__, "_kernel": None, "_looked": False}
+
     def run(self, values: list[Value], steps: int, state: State) -> tuple[Value, State]:
         kernel = None if isinstance(state, tuple) and not isinstance(state, Membranes) else self._found()
         if kernel is not None:
@@ -159,6 +163,7 @@ class Pool(Stage):
 
     def run(self, values: list[Value], steps: int, state: State) -> tuple[Value, State]:
         (value,) = values
+        self.note()
         if isinstance(value, Events) and not value.flat and value.bits.words.dim() == 5 and not value.bits.signed:
             kernel, stride = self._window(value.bits.shape[2:])
             if kernel is None:
