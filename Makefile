@@ -1,6 +1,6 @@
 # make demo: train four methods on scikit-learn's digits, compare them, write the report.
 # make test: lint, layers, types, tests.       make docs: the documentation, into site/.
-# make sanitize: the tests of the event-driven C++ under AddressSanitizer and UndefinedBehaviorSanitizer.
+# make sanitize: the C++ under AddressSanitizer and UndefinedBehaviorSanitizer, by few tests, or by TESTS=...
 # TORCH=... passes options to the call that installs torch, e.g. TORCH="--extra-index-url https://download.pytorch.org/whl/cpu".
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -29,12 +29,8 @@ lint: $(READY)
 docs: $(READY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir site
 
-# the compile cache keys on the command, so that these kernels are kept apart; torch's own libraries leak at exit and mix allocators
-SANITIZED := g++ -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -g1
 sanitize: $(READY)
-	CXX="$(SANITIZED)" ASAN_OPTIONS=detect_leaks=0:alloc_dealloc_mismatch=0 \
-	LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libubsan.so)" \
-	$(BIN)/python -m pytest --timeout 1200 tests/engine/events tests/infer
+	.ci/sanitize $(TESTS)
 
 clean:
 	rm -rf .venv site runs/demo

@@ -16,6 +16,7 @@ from hypothesis import settings
 torch.set_num_threads(2)
 # derandomised: the same examples at every run
 settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=25, database=None)
+settings.register_profile("few", settings.get_profile("repeatable"), max_examples=8)
 settings.load_profile("repeatable")
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
@@ -72,7 +72,6 @@ def cases(draw):
 
 
 @pytest.mark.parametrize("precision", ["float32", "int8"])
-@settings(max_examples=30)
 @given(case=cases())
 def test_equal_to_the_snn(precision, case):
     net, x, chunk = case

@@ -1,5 +1,6 @@
 """A Runner against the SNN that it was compiled from: on dyadic weights every sum is exact, so that the outputs are equal bit for bit."""
 
+import copy
 import subprocess
 import sys
 
@@ -9,7 +10,11 @@ from torch import nn
 
 import spikeloom
 from spikeloom.core.errors import DataError, ParameterError, ShapeError, SpikeloomError
+from spikeloom.engine import cache
+from spikeloom.engine.events import conv
 from spikeloom.infer import load
+from spikeloom.infer.stages import Pool
+from spikeloom.infer.values import packed
 from spikeloom.neurons import IF, LIF, MLF, AugIF, SignedIF, TerIF
 from spikeloom.nn.pool import SpikingMaxPool2d
 from spikeloom.nn.snn import SNN
@@ -138,6 +143,55 @@ def test_file(tmp_path, dyadic, images):
     absent = "{'lightning', 'spikeloom.train', 'spikeloom.data'}"
     code = f"import sys, spikeloom.infer; spikeloom.infer.load({str(file)!r}); print({absent} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_a_copy_runs_on_its_own(precision, dyadic, images):
+    """After a call too, when kernels of the C library are inside."""
+    x = images(2, 2, 12, 8)
+    runner = spikeloom.compile(SNN(dyadic(chain(NEURONS["channels"])), 6), x, precision)
+    wanted = runner(x)
+    twin = copy.deepcopy(runner)
+    assert torch.equal(twin(x), wanted) and twin.explain() == runner.explain()
+    twin.stages["1"].terms[0].weight.zero_()
+    assert torch.equal(runner(x), wanted)
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_a_current_without_a_neuron_says_how_it_was_computed(precision, dyadic, images, monkeypatch):
+    net, x = dyadic(nn.Sequential(nn.Conv2d(2, 20, 3), IF(), nn.Conv2d(20, 40, 3))), (images(3, 2, 2, 8, 8) > 0.9).float()
+    head = lambda runner: runner.explain()[-1]  # noqa: E731
+    runner = spikeloom.compile(SNN(net, 3, None), x, precision)
+    runner.stages["2"].run = lambda values, *rest, run=runner.stages["2"].run: run([torch.ones_like(values[0].dense()) / 2], *rest)
+    runner._run(torch.zeros(6, 2, 8, 8), 3, {})
+    assert (head(runner).way, head(runner).reason) == ("dense", "its input is no small whole number")
+    runner = spikeloom.compile(SNN(net, 3, None), x, precision)
+    runner(x)
+    assert (head(runner).way, head(runner).reason) == ("events", "")
+
+    def missing(*_):
+        raise cache.CannotCompile("no C++ compiler; the reference loop runs")
+
+    monkeypatch.setattr(conv, "_function", missing)
+    runner(x)
+    assert (head(runner).way, head(runner).reason) == ("dense", "no C++ compiler; it stays dense")
+
+
+def test_a_pool_forgets_why_it_was_dense():
+    pool = Pool(("",), "max", 2)
+    pool.run([torch.rand(2, 3, 4, 4)], 2, None)
+    assert pool.reason == "its input is no events, or signed ones, of which there is no maximum"
+    pool.run([packed(torch.ones(2, 3, 4, 4))], 2, None)
+    assert pool.reason == ""
+
+
+def test_a_first_layer_of_two_channels_is_fused_where_calls_cost_more_than_sums(dyadic):
+    """A step of a stream: few events, and a dense convolution would be a call of its own."""
+    net = dyadic(nn.Sequential(nn.Conv2d(2, 32, 5, 2, 2, bias=False), IF(), nn.Flatten(), nn.Linear(32 * 289, 3)))
+    runner, x = spikeloom.compile(SNN(net, 1, None)), torch.zeros(1, 2, 34, 34)
+    x[0, 0, 3:15, 7] = 1
+    assert torch.equal(runner.stream()(x), net(x))
+    assert [row.reason for row in runner.explain()] == ["", "", ""]
 
 
 def test_refusals(tmp_path, dyadic):

@@ -253,3 +253,30 @@ def test_distributed_data_parallel(tmp_path):
         assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
     finally:
         torch.distributed.destroy_process_group()
+
+
+def test_auto_leaves_what_it_judged_dense_alone_for_some_updates(monkeypatch):
+    """And between two updates it always does the same, for checkpoints that compute a call again."""
+    net, looked, plain = vgg(), [], sparse.Reader.forward
+    monkeypatch.setattr(sparse.Reader, "forward", lambda reader, *args: looked.append(reader.name) or plain(reader, *args))
+    monkeypatch.setattr(sparse, "EVERY", 4)
+    snn, x, optimiser = SNN(net, 3, engine="auto"), torch.rand(2, 2, 8, 8), torch.optim.SGD(net.parameters(), 0.05)
+    found = []
+    for _ in range(9):
+        for _ in range(2):
+            looked.clear()
+            y = snn(x)
+            found.append(list(looked))
+        optimiser.zero_grad()
+        y.sum().backward()
+        optimiser.step()
+    every = ["4", "8", "13", "15"]
+    assert {way[:2] for way in snn.ways().values()} == {("dense", "dense")}
+    assert found == [every if update % 4 == 0 else [] for update in range(9) for _ in range(2)]
+    reader = next(r for r in snn._look().spiking if r.name == "8")
+    reader.taken = reader.taken._replace(forward="list")
+    with torch.no_grad():
+        net[4].weight.mul_(1)
+    looked.clear()
+    snn(x)
+    assert looked == ["8"]

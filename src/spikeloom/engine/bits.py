@@ -31,19 +31,19 @@ _SMALL = 1 << 15  # words below which a second thread costs more than it saves
 class Bits:
     """A tensor `[N, C, H, W]` or `[N, C]` of small whole numbers; see the module for `words`.
 
-    planes: bits of a magnitude; signed: whether a plane of signs follows them.
+    planes: bits of a magnitude; signed: whether a plane of signs follows them; counted: its events, where they are known.
     """
 
     words: Tensor
     channels: int
     planes: int = 1
     signed: bool = False
+    counted: int | None = None
 
     def __post_init__(self) -> None:
-        last = -(-self.channels // WORD)
-        wanted = (self.planes + self.signed, last)
-        if self.words.dim() not in (3, 5) or self.words.dtype != torch.int64 or (self.words.shape[0], self.words.shape[-1]) != wanted:
-            allowed = f"int64 of shape [{wanted[0]}, N, {last}] or [{wanted[0]}, N, H, W, {last}]"
+        planes, last, shape = self.planes + self.signed, -(-self.channels // WORD), self.words.shape
+        if len(shape) not in (3, 5) or shape[0] != planes or shape[-1] != last or self.words.dtype != torch.int64:
+            allowed = f"int64 of shape [{planes}, N, {last}] or [{planes}, N, H, W, {last}]"
             raise ShapeError(refusal("words", f"{self.words.dtype} {list(self.words.shape)}", allowed))
 
     @property
@@ -53,7 +53,12 @@ class Bits:
         return torch.Size([n, self.channels, *spatial])
 
     def events(self) -> int:
-        """Bits that are set, without those of the signs: what an event-driven operator has to add."""
+        """Bits that are set, without those of the signs: what an event-driven operator has to add. Counted once."""
+        if self.counted is None:
+            object.__setattr__(self, "counted", self._count())
+        return self.counted  # type: ignore[return-value]
+
+    def _count(self) -> int:
         words = self.words
         if not words.is_contiguous() or (kernel := _function("count", words)) is None:
             return int(_ones(words[: self.planes]).sum())

@@ -10,8 +10,8 @@
 struct Layer { I threads, steps, images, height, width, channels, stride, piece, span, planes, sign, baseStep, terms; };
 // kind 0: rows of weights; 1: the input itself, times one number per channel
 struct Term { I kind; Shape shape; const Word* words; const char* weights; };
-// what left the range of the result, if anything did
-struct Report { I largest, negative, broken; };
+// what left the range of the result, if anything did, and the events of the result
+struct Report { I largest, negative, broken, events; };
 
 struct Piece { I r0, r1, t0, t1; };
 enum : I { FIXED = 5 };  // addresses before those of the states
@@ -68,13 +68,18 @@ static inline U mask(const S* y) {
 #endif
   return bits;
 }
-static inline void emit(Word* out, const S* y, I size, const Layer&, Report&, int shift, U live) { *out |= (Word)(mask(y) & live) << shift; }
+static inline void emit(Word* out, const S* y, I size, const Layer&, Report& r, int shift, U live) {
+  const U bits = mask(y) & live;
+  *out |= (Word)bits << shift;
+  r.events += __builtin_popcount(bits);
+}
 
 // a whole block of a pixel
-template <int PITCH> static inline void emit_block(Word* out, const S* y, int shift) {
+template <int PITCH> static inline void emit_block(Word* out, const S* y, Report& r, int shift) {
   for (int k = 0; k < PITCH; k += 64) {
     Word bits = 0;
     for (int c = 0; c < 64 && k + c < PITCH; c += 16) bits |= (Word)mask(y + k + c) << c;
+    r.events += __builtin_popcountll(bits);
     out[k / 64] |= bits << shift;  // a block of less than a word lies in one
   }
 }
@@ -99,7 +104,11 @@ static inline void emit(Word* out, const S* y, I size, const Layer& l, Report& r
   const __mmask16 below = _mm512_mask_cmplt_epi32_mask(some, x, _mm512_setzero_si512());
   r.largest = greater(r.largest, (I)_mm512_mask_reduce_max_epi32(some, a));
   r.negative |= below != 0;
-  for (I p = 0; p < l.planes; ++p) out[p * size] |= (Word)_mm512_mask_test_epi32_mask(some, a, _mm512_set1_epi32(1 << p)) << shift;
+  for (I p = 0; p < l.planes; ++p) {
+    const U bits = _mm512_mask_test_epi32_mask(some, a, _mm512_set1_epi32(1 << p));
+    out[p * size] |= (Word)bits << shift;
+    r.events += __builtin_popcount(bits);
+  }
   if (l.sign) out[l.planes * size] |= (Word)below << shift;
 }
 #else
@@ -110,6 +119,7 @@ static inline void emit(Word* out, const S* y, I size, const Layer& l, Report& r
     if (!(a < 128) || a != (S)(int)a) { r.broken = 1; continue; }
     r.largest = greater(r.largest, (I)a);
     r.negative |= y[i] < 0;
+    r.events += __builtin_popcount((U)a);
     for (I p = 0; p < l.planes; ++p) out[p * size] |= (Word)((int)a >> p & 1) << (shift + i);
     if (l.sign) out[l.planes * size] |= (Word)(y[i] < 0) << (shift + i);
   }
@@ -177,7 +187,7 @@ template <class K, int V> static void walk(const Layer& l, const Term* terms, co
 #ifdef BINARY
       if (width == PITCH) {
         Word* const to = out + (t * pixels + first + i) * words + c0 / 64;
-        for (I j = 0; j < m; ++j) emit_block<PITCH>(to + j * words, y + j * PITCH, (int)(c0 % 64));
+        for (I j = 0; j < m; ++j) emit_block<PITCH>(to + j * words, y + j * PITCH, report, (int)(c0 % 64));
         continue;
       }
 #endif
@@ -199,22 +209,22 @@ struct Shelf {
   }
 };
 
-// with: Layer, then the addresses of base, bias, out, zeros, unit, states, values and of each term's scale, of the terms, of the report
+// with: Layer, then the addresses of base, bias, out, zeros, unit, states, values and of each term's scale, of the report, then the terms
 extern "C" int run(const I* with) {
   const Layer& l = *(const Layer*)with;
   const void* const* const at = (const void* const*)(with + sizeof(Layer) / sizeof(I));
-  const Term* const terms = (const Term*)at[FIXED + STATES + VALUES + l.terms];
-  Report& report = *(Report*)at[FIXED + 1 + STATES + VALUES + l.terms];
+  Report& report = *(Report*)at[FIXED + STATES + VALUES + l.terms];
+  const Term* const terms = (const Term*)(at + FIXED + STATES + VALUES + l.terms + 1);
   const I rows = l.images * l.height, pieces = (rows + l.piece - 1) / l.piece, blocks = (l.channels + l.stride - 1) / l.stride;
   const I words = (l.channels + 63) / 64;
-  I failed = 0, largest = 0, negative = 0, broken = 0;
+  I failed = 0, largest = 0, negative = 0, broken = 0, events = 0;
   bool tiled = false;
   for (I k = 0; k < l.terms; ++k) tiled |= !terms[k].kind && !terms[k].shape.parts;
-#pragma omp parallel for num_threads((int)l.threads) schedule(dynamic, 1) reduction(| : failed, negative, broken) reduction(max : largest)
+#pragma omp parallel for num_threads((int)l.threads) schedule(dynamic, 1) reduction(| : failed, negative, broken) reduction(max : largest) reduction(+ : events)
   for (I n = 0; n < pieces; ++n) {
     static thread_local Shelf shelf;
     Inputs* const inputs = shelf.fit(l.span * l.terms);
-    Report mine = {0, 0, 0};
+    Report mine = {0, 0, 0, 0};
     const Claim claim(tiled);
     Piece p = {n * l.piece, lesser(rows, (n + 1) * l.piece), 0, 0};
     for (I q = 0; q < l.planes + l.sign; ++q)
@@ -236,7 +246,8 @@ extern "C" int run(const I* with) {
     largest = greater(largest, mine.largest);
     negative |= mine.negative;
     broken |= mine.broken;
+    events += mine.events;
   }
-  report = {largest, negative, broken};
+  report = {largest, negative, broken, events};
   return (int)failed;
 }

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import struct
 from collections.abc import Iterator, Sequence
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, cached_property, lru_cache
 from importlib import resources
 from typing import Any, NamedTuple
 
@@ -21,7 +23,8 @@ from spikeloom.engine.trace import results
 
 TILE = 64  # pixels whose membranes stay in L1, as in lists.h
 ALONE = 1 << 20  # neurons times steps below which one thread does it all
-SHAPE = 23  # numbers of Shape in lists.h
+
+Report = ctypes.c_int64 * 4
 
 
 class Reaching(NamedTuple):
@@ -41,8 +44,9 @@ class Reaching(NamedTuple):
     flat: bool
 
 
-class Geometry(NamedTuple):
-    """Of a neuron's layer. weights: their type, which decides how many channels the kernel takes at a time."""
+@dataclass(frozen=True)
+class Geometry:
+    """Of a neuron's layer; made by `geometry`. weights: their type, which decides how many channels the kernel takes at a time."""
 
     steps: int
     images: int
@@ -51,13 +55,13 @@ class Geometry(NamedTuple):
     channels: int
     weights: torch.dtype = REAL
 
-    @property
+    @cached_property
     def stride(self) -> int:
         """Channels of a block, as in a row of weights."""
         vector = VECTOR[self.weights]
         return min(BLOCK[self.weights], -(-self.channels // vector) * vector)
 
-    @property
+    @cached_property
     def filled(self) -> int:
         """Channels, filled up to whole blocks."""
         return -(-self.channels // self.stride) * self.stride
@@ -88,11 +92,23 @@ class Geometry(NamedTuple):
             yield kept[c * pixels :][: pixels * pitch].view(pixels, pitch), c
 
     def per_channel(self, value: Tensor) -> Tensor:
-        """A value as the kernel reads it: one number, or one per channel, filled up."""
-        value = value.detach().contiguous()
-        if value.numel() == 1:
-            return value
+        """A value `[]` or `[channels]` as the kernel reads it, one per channel, filled up."""
+        value = value.detach().expand(self.channels)
         return torch.cat([value, value[-1:].expand(self.filled - self.channels)]).contiguous()
+
+
+geometry = lru_cache(maxsize=1024)(Geometry)
+
+
+class Constants(NamedTuple):
+    """Of a layer, as its kernel reads them. bias: filled up; values: of a step, single numbers or filled up.
+
+    unit: of int32 currents for float32 membranes, filled up.
+    """
+
+    bias: Tensor | None
+    values: list[Tensor]
+    unit: Tensor | None
 
 
 class Fused:
@@ -114,16 +130,15 @@ class Fused:
         self.kernel = compiled.function(_source(graph, self.states, channel, self.binary, weights, states), "run")
 
     def run(
-        self, at: Geometry, terms: Sequence[Reaching], base: Tensor | None, bias: Tensor | None, state: list[Tensor],
-        values: Sequence[Tensor], unit: Tensor | None = None,
-    ) -> Bits | None:  # fmt: skip
+        self, at: Geometry, terms: Sequence[Reaching], base: Tensor | None, constants: Constants, state: list[Tensor]
+    ) -> Bits | None:
         """Spikes of all steps; `state` moves on in place. None where a spike is no whole number below 128: then `state` is as it was.
 
-        base: currents `[T*B or B, ...]` that are there already; bias `[channels]`. unit: of int32 currents for float32 membranes, filled.
+        base: currents `[T*B or B, ...]` that are there already.
         """
         before = None if self.binary else [s.clone() for s in state]
         while True:
-            bits, largest, negative, broken = self._call(at, terms, base, bias, state, values, unit)
+            bits, largest, negative, broken = self._call(at, terms, base, constants, state)
             planes, signed = max(self.planes, largest.bit_length()), self.signed or negative > 0
             if not broken and (planes, signed) == (self.planes, self.signed):
                 return bits
@@ -133,35 +148,30 @@ class Fused:
                 return None
             self.planes, self.signed = planes, signed
 
-    def _call(self, at: Geometry, terms: Any, base: Any, bias: Any, state: Any, values: Any, unit: Any) -> tuple[Bits, int, int, int]:
+    def _call(self, at: Geometry, terms: Any, base: Any, constants: Constants, state: Any) -> tuple[Bits, int, int, int]:
+        bias, values, unit = constants
         size = [at.steps * at.images, at.height, at.width, -(-at.channels // 64)]
         words = torch.empty([self.planes + self.signed, *size], dtype=torch.int64)
-        filled = torch.zeros(at.filled, dtype=self.sums)
-        if bias is not None:
-            filled[: at.channels] = bias
-        zeros = torch.zeros(at.filled, dtype=self.sums)
+        zeros = _zeros(at.filled, self.sums)
         threads, piece, span = _pieces(at, terms)
         base_step = 0
         if base is not None:
             base = base.contiguous(memory_format=torch.channels_last) if base.dim() == 4 else base.contiguous()
             base_step = at.images * at.height * at.width if len(base) == size[0] else 0
-        layer = (
-            threads, at.steps, at.images, at.height, at.width, at.channels, at.stride, piece, span, self.planes, self.signed, base_step,
-            len(terms),
-        )  # fmt: skip
         kept = [term.bits.words.contiguous() for term in terms]
         table = [number for term, w in zip(terms, kept, strict=True) for number in _term(term, w, at, threads)]
-        packed, report = struct.pack(f"{len(table)}q", *table), torch.zeros(3, dtype=torch.int64)
-        scales = [0 if term.scale is None else term.scale.data_ptr() for term in terms]
-        terms_at = torch.frombuffer(bytearray(packed or b"\0"), dtype=torch.uint8)
-        addresses = (
-            0 if base is None else base.data_ptr(), filled.data_ptr(), words.data_ptr(), zeros.data_ptr(),
-            0 if unit is None else unit.data_ptr(),
-            *[s.data_ptr() for s in state], *[v.data_ptr() for v in values], *scales, terms_at.data_ptr(), report.data_ptr(),
+        report = Report()
+        call = (
+            threads, at.steps, at.images, at.height, at.width, at.channels, at.stride, piece, span, self.planes, self.signed, base_step,
+            len(terms),
+            0 if base is None else base.data_ptr(), (zeros if bias is None else bias).data_ptr(), words.data_ptr(), zeros.data_ptr(),
+            0 if unit is None else unit.data_ptr(), *[s.data_ptr() for s in state], *[v.data_ptr() for v in values],
+            *[0 if term.scale is None else term.scale.data_ptr() for term in terms], ctypes.addressof(report), *table,
         )  # fmt: skip
-        if self.kernel(struct.pack(f"{len(layer) + len(addresses)}q", *layer, *addresses)):
+        if self.kernel(_numbers(len(call)).pack(*call)):
             raise MemoryError(f"no memory for the events of {size}")
-        return Bits(words, at.channels, self.planes, self.signed), *report.tolist()
+        largest, negative, broken, events = report
+        return Bits(words, at.channels, self.planes, self.signed, events), largest, negative, broken
 
 
 def _term(term: Reaching, words: Tensor, at: Geometry, threads: int) -> tuple[int, ...]:
@@ -169,11 +179,23 @@ def _term(term: Reaching, words: Tensor, at: Geometry, threads: int) -> tuple[in
     return int(term.rows is None), threads, *term.shape, term.parts, 1, at.stride, words.data_ptr(), rows
 
 
+@cache
+def _zeros(count: int, dtype: torch.dtype) -> Tensor:
+    return torch.zeros(count, dtype=dtype)
+
+
+@cache
+def _numbers(count: int) -> struct.Struct:
+    return struct.Struct(f"{count}q")
+
+
 def _pieces(at: Geometry, terms: Sequence[Reaching]) -> tuple[int, int, int]:
     """Threads, rows of a piece, and steps that are listed at a time: their lists fill half a MiB."""
     rows = at.images * at.height
     threads = torch.get_num_threads() if at.steps * rows * at.width * at.channels >= ALONE else 1
     piece = max(1, min(TILE // at.width, -(-rows // threads)))
+    if at.steps == 1:
+        return threads, piece, 1
     entries = 1 + piece * at.width * sum(term.entries for term in terms)
     return threads, piece, max(1, min(at.steps, int(ENTRIES / entries)))
 

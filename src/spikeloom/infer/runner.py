@@ -45,7 +45,8 @@ class Runner:
     def __init__(self, stages: dict[str, Stage], output: str, steps: int, encoder: Encoder | None, prelude: int) -> None:
         self.stages, self.output, self.steps, self.encoder, self.prelude = stages, output, steps, encoder, prelude
         self.chunk, self.about = CHUNK, dict[str, Any]()
-        self._last = {given: name for name, stage in stages.items() for given in stage.inputs}  # who reads a value last
+        last = {given: name for name, stage in stages.items() for given in stage.inputs}
+        self._over = {name: [i for i in last if last[i] == name and i != output] for name in stages}  # what nobody reads after a stage
 
     @torch.no_grad()
     def __call__(self, x: Tensor) -> Tensor:
@@ -82,11 +83,9 @@ class Runner:
     def _run(self, value: Value, steps: int, state: dict[str, Any]) -> Value:
         values = {"": value}
         for name, stage in self.stages.items():
-            given = [values[i] for i in stage.inputs]
-            values[name], state[name] = stage.run(given, steps, state.get(name))
-            for i in set(stage.inputs):
-                if self._last[i] == name and i != self.output:
-                    del values[i]
+            values[name], state[name] = stage.run([values[i] for i in stage.inputs], steps, state.get(name))
+            for i in self._over[name]:
+                del values[i]
         return values[self.output]
 
 
@@ -96,11 +95,11 @@ class Stream:
     def __init__(self, runner: Runner) -> None:
         self.runner, self.state = runner, {}
 
-    @torch.no_grad()
     def __call__(self, x: Tensor) -> Tensor:
         """The output `[B, classes]` of the next step for its input `[B, ...]`, encoded."""
-        value = Still(x) if self.runner.encoder is not None and self.runner.encoder.still else packed(x.float())
-        return dense(self.runner._run(value, 1, self.state), 1)
+        with torch.no_grad():
+            value = Still(x) if self.runner.encoder is not None and self.runner.encoder.still else packed(x.float())
+            return dense(self.runner._run(value, 1, self.state), 1)
 
 
 def _row(name: str, stage: Any) -> Row:

@@ -12,7 +12,8 @@ from spikeloom.core.temporal import Temporal, carrying
 from spikeloom.engine import CannotFuse, events
 from spikeloom.engine.bits import MOST_PLANES, Bits, join
 from spikeloom.engine.cache import CannotCompile
-from spikeloom.infer.fused import Fused, Geometry
+from spikeloom.infer.fused import Constants, Fused, Geometry, geometry
+from spikeloom.infer.notes import Noted
 from spikeloom.infer.terms import Term
 from spikeloom.infer.values import Events, Still, Value, dense, packed
 from spikeloom.neurons import Neuron
@@ -20,13 +21,10 @@ from spikeloom.neurons import Neuron
 State = Any
 
 
-class Stage(nn.Module):
-    """inputs: names of the stages whose values it takes. reason: why it was dense in the last call; "" where it was not.
+class Stage(Noted):
+    """inputs: names of the stages whose values it takes. numbers: what it counts in; why: what keeps it from whole membranes."""
 
-    numbers: what it counts in; why: what keeps it from whole membranes.
-    """
-
-    reason, why, numbers = "", "", "float32"
+    why, numbers = "", "float32"
 
     def __init__(self, inputs: tuple[str, ...]) -> None:
         super().__init__()
@@ -73,6 +71,11 @@ class Layer(Current):
         self.neuron = neuron
         self._kernel: Fused | None = None
         self._looked = False
+        self._kept: dict[Any, Constants] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy takes over; it looks for its kernel, which cannot be copied, itself."""
+        return {**self.__dict__, "_kernel": None, "_looked": False}
 
     def run(self, values: list[Value], steps: int, state: State) -> tuple[Value, State]:
         kernel = None if isinstance(state, tuple) and not isinstance(state, Membranes) else self._found()
@@ -98,51 +101,57 @@ class Layer(Current):
         return self._kernel
 
     def _together(self, kernel: Fused, values: list[Value], steps: int, state: Membranes | None) -> tuple[Value, State] | None:
-        pairs = list(zip(self.terms, values, strict=True))
-        found = [(term, value, term.reaching(value)) for term, value in pairs]
-        reaching = [r for _, _, r in found if r is not None]
-        base = self._ready([(term, value) for term, value, r in found if r is None], steps)
+        found = [term.reaching(value) for term, value in zip(self.terms, values, strict=True)]
+        reaching = [r for r in found if r is not None]
+        left = [pair for *pair, r in zip(self.terms, values, found, strict=True) if r is None] if len(reaching) < len(found) else []
+        base = self._ready(left, steps) if left else None
         flat = reaching[0].flat if reaching else base is not None and base.dim() == 2
         if base is not None and base.dim() not in (2, 4):
-            self.reason = f"its current {list(base.shape)} is neither [N, C] nor [N, C, H, W]"
+            self.note(f"its current {list(base.shape)} is neither [N, C] nor [N, C, H, W]")
             return None
         size = reaching[0].out if reaching else (*base.shape[1:], 1, 1)[:3]
-        rows = len(reaching[0].bits.words[0]) if reaching else len(base)
+        rows = reaching[0].bits.words.shape[1] if reaching else len(base)
         images = rows if not reaching and all(isinstance(v, Still) for v in values) else rows // steps
-        at = Geometry(steps, images, size[1], size[2], size[0], self.weights)
+        at = geometry(steps, images, size[1], size[2], size[0], self.weights)
         if state is None:
             state = Membranes(at, flat, self._first(at, [images, *size[: 1 if flat else 3]]))
-        bias = self._bias([term for term, _, r in found if r is not None], at)
-        bits = kernel.run(at, reaching, base, bias, state.kept, *self._numbers(at))
+        bits = kernel.run(at, reaching, base, self._constants(at, tuple([r is not None for r in found])), state.kept)
+        self.note("" if bits is not None else "its spikes are no whole numbers below 128")
         if bits is None:
-            self.reason = "its spikes are no whole numbers below 128"
             return None
-        return Events(Bits(bits.words.flatten(2, 3).squeeze(2), bits.channels, bits.planes, bits.signed) if flat else bits), state
+        if flat:
+            bits = Bits(bits.words.flatten(2, 3).squeeze(2), bits.channels, bits.planes, bits.signed, bits.counted)
+        return Events(bits), state
 
     def _fused(self) -> Fused:
         values = self.neuron.values()
         return Fused(self.neuron, tuple(values), tuple(v.numel() > 1 for v in values.values()))
 
-    def _numbers(self, at: Geometry) -> tuple[Any, ...]:
-        """The values of a step as the kernel takes them, and what else it wants."""
-        return ([at.per_channel(v.float()) for v in self.neuron.values().values()],)
+    def _constants(self, at: Geometry, reached: tuple[bool, ...]) -> Constants:
+        """As the kernel takes them, made once. reached: which terms reach it as events."""
+        if (at.channels, reached) not in self._kept:
+            self._kept[at.channels, reached] = self._made(at, reached)
+        return self._kept[at.channels, reached]
 
-    def _bias(self, reaching: list[Any], at: Geometry) -> Tensor | None:
-        biases = [term.bias for term in reaching if term.bias is not None]
-        return added([torch.zeros(at.channels), *biases]) if biases else None
+    def _made(self, at: Geometry, reached: tuple[bool, ...]) -> Constants:
+        biases = [term.bias for term, given in zip(self.terms, reached, strict=True) if given and term.bias is not None]
+        return Constants(at.per_channel(added(biases)) if biases else None, self._values(at), None)
+
+    def _values(self, at: Geometry) -> list[Tensor]:
+        return [v.float() if v.numel() == 1 else at.per_channel(v.float()) for v in self.neuron.values().values()]
 
     def _first(self, at: Geometry, shape: list[int]) -> list[Tensor]:
         if self.neuron.starts_at_zero:
             return [at.silent() for _ in self.neuron.states]
         return [at.blocked(s.float()) for s in self.neuron.initial(torch.zeros(shape))]
 
-    def _ready(self, found: list[tuple[Any, Value]], steps: int) -> Tensor | None:
+    def _ready(self, found: list[Any], steps: int) -> Tensor:
         """The sum of the currents that are computed densely, `[B, ...]` where none moves."""
         pairs = [term.current(value, steps) for term, value in found]
         still, moving = [y for y, s in pairs if s], [y for y, s in pairs if not s]
         if still and moving:
             moving.append(torch.cat([added(still)] * steps))
-        return added(moving or still) if pairs else None
+        return added(moving or still)
 
 
 class Pool(Stage):
@@ -154,6 +163,7 @@ class Pool(Stage):
 
     def run(self, values: list[Value], steps: int, state: State) -> tuple[Value, State]:
         (value,) = values
+        self.note()
         if isinstance(value, Events) and not value.flat and value.bits.words.dim() == 5 and not (value.bits.signed and self.kind == "max"):
             kernel, stride = self._window(value.bits.shape[2:])
             if kernel is None:

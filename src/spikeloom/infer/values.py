@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from spikeloom.core.errors import ParameterError
-from spikeloom.engine.bits import MOST_PLANES, Bits, pack, unpack
+from spikeloom.engine.bits import MOST_PLANES, Bits, pack, packed_or_none, unpack
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +47,8 @@ def packed(x: Tensor) -> Value:
     """Bits where x `[T*B, ...]` holds small whole numbers, x itself otherwise."""
     if x.dim() not in (2, 4) or not x.numel():
         return x
+    if x.dtype == torch.float32 and (spikes := packed_or_none(x)) is not None:
+        return Events(spikes)
     most = float(x.abs().max())
     if not most < 2**MOST_PLANES:
         return x

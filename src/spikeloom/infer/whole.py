@@ -14,92 +14,66 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
-from spikeloom.engine import events, trace
-from spikeloom.engine.events import conv
-from spikeloom.engine.events.weights import WHOLE, Laid, lay
+from spikeloom.engine import trace
+from spikeloom.engine.events import dispatch
+from spikeloom.engine.events.weights import WHOLE
 from spikeloom.engine.trace import results
-from spikeloom.infer.fused import Fused, Geometry, Reaching
+from spikeloom.infer.fused import Constants, Fused, Geometry, Reaching
 from spikeloom.infer.stages import Layer, Stage, State, added
-from spikeloom.infer.terms import along, pixels, reached
+from spikeloom.infer.terms import Weighted, along, reached, why_dense
 from spikeloom.infer.values import Events, Still, Value, dense, packed
 from spikeloom.neurons import Neuron
 
 FINE, MOST = 4, 1 << 28  # as in fused.cpp
 
 
-class WholeTerm(nn.Module):
+class WholeTerm(Weighted):
     """What adds to a layer's current, as whole numbers of the layer's fine unit.
 
-    source: unit of the input. kind: `"events"` (the input is a whole number of units) or `"analog"` (it is rounded to one). weight: int8
-    `[Cout, Cin / groups, kh, kw]`, `[out, in]`, or None for the input itself. factor: float64 `[channels]`, fine units of one unit of the
-    input times a weight of 1: 2^FINE for weights on events. reason, density: as of `Term`.
+    source: unit of the input. kind: `"events"` (the input is a whole number of units) or `"analog"` (it is rounded to one). weight: int8.
+    factor: float64 `[channels]`, fine units of one unit of the input times a weight of 1: 2^FINE for weights on events.
     """
 
     def __init__(
         self, weight: Tensor | None, factor: Tensor | None, options: tuple[Any, ...] = (), source: float = 1.0, kind: str = "events"
     ) -> None:  # fmt: skip
-        super().__init__()
-        self.register_buffer("weight", weight)
+        super().__init__(weight, options)
         self.register_buffer("factor", factor)
-        self.options, self.source, self.kind = options, source, kind
-        self._laid: dict[Any, Laid] = {}
-        self.reason, self.density = "", 0.0
+        self.source, self.kind = source, kind
 
     def reaching(self, value: Value) -> Reaching | None:
         """How these events reach the layer's neurons; None where they are summed before."""
         if not isinstance(value, Events) or self.kind == "analog" or value.scale != self.source:
-            still = isinstance(value, Still)
-            self.reason = "the input does not change: computed once per image" if still else "its input is no small whole number"
             return None
-        found = value.bits.events()
-        self.density = found / max(1, value.bits.shape.numel())
-        if self.weight is None and not value.flat:
-            return self._itself(value)
-        if self.weight is None or (self.options or (1, 0, 1, 1))[3] != 1:
-            self.reason = "groups of channels, or a flattened value itself, are not fused"
+        if self._buffers["weight"] is None:
+            return None if value.flat else self.itself(value)
+        bits, laid, call, flat = self.call(value)
+        if laid.groups > 1 or call.case.depthwise:
             return None
-        bits, laid, call = self._call(value)
-        if call.case.depthwise:
-            self.reason = "a single channel is not fused"
-            return None
-        self.reason = ""
-        tile = call.case.otherwise == "tile" and found > call.case.most
-        return reached(bits, laid, call, found, "tile" if tile else "list", self.weight.dim() == 2)
+        self.note(density=call.case.density(bits.events()))
+        way = dispatch.way(call.case, bits.events(), fused=True)
+        return reached(bits, laid, call, "list" if way == "dense" else way, flat)
 
     def current(self, value: Value, steps: int) -> tuple[Tensor, bool]:
         """The current `[T*B or B, ...]` in fine units, int32, and whether it is the same at every step."""
         still = isinstance(value, Still)
         if isinstance(value, Events) and self.weight is not None and self.kind == "events" and value.scale == self.source:
-            bits, laid, call = self._call(value)
-            self.density, self.reason = call.case.density(bits.events()), ""
-            y = events.conv2d(bits, laid, None, *self.options[:3])
-            return bounded((y.flatten(1) if self.weight.dim() == 2 else y).double() * 2**FINE), False
+            y = self.events(value)
+            return bounded((y if self.options else y.flatten(1)).double() * 2**FINE), False
+        self.note(why_dense(value, self.weight is not None))
         x = ((value.x if still else dense(value, steps)).double() / self.source).round()  # float64 holds every sum
         if self.weight is None:
             return bounded((x * along(self.factor.round() if self.kind == "events" else self.factor, x.dim())).round()), still
         y = F.linear(x, self.weight.double()) if self.weight.dim() == 2 else F.conv2d(x, self.weight.double(), None, *self.options)
         return bounded((y * along(self.factor, y.dim())).round()), still
 
-    def _itself(self, value: Events) -> Reaching:
-        bits = pixels(value.bits)
-        n, c, h, w = bits.shape
-        shape = (n, h, w, c, h, w, 1, c, c, 1, 1, 1, 1, 0, 0, 1, 1, bits.planes, int(bits.signed))
-        filled = torch.zeros(-(-c // 128) * 128, dtype=torch.int32)
-        filled[:c] = self.factor.round().int()
-        self.reason = ""
-        return Reaching(bits, shape, 1, 0.0, None, filled, (c, h, w), value.bits.words.dim() == 3)
+    def scaled(self, scale: float) -> Tensor:
+        return self.weight
 
-    def _call(self, value: Events) -> tuple[Any, Laid, Any]:
-        bits, inner = value.bits, None
-        if value.flat and bits.words.dim() == 5:
-            inner = tuple(bits.shape[1:])
-        else:
-            bits = pixels(bits)
-        if inner not in self._laid:
-            weight = self.weight if inner is None else self.weight.unflatten(1, inner)
-            self._laid[inner] = lay(weight if weight.dim() == 4 else weight[:, :, None, None], None, (self.options or (1, 0, 1, 1))[3])
-        laid = self._laid[inner]
-        return bits, laid, conv._call(bits, laid, None, *(self.options[:3] or (1, 0, 1)), 1)[1]
+    def factors(self, scale: float, channels: int) -> Tensor:
+        filled = torch.zeros(-(-channels // 128) * 128, dtype=torch.int32)
+        filled[:channels] = self.factor.round().int()
+        return filled
 
 
 class WholeCurrent(Stage):
@@ -113,8 +87,6 @@ class WholeCurrent(Stage):
         self.numbers = "int8"
 
     def run(self, values: list[Value], steps: int, state: State) -> tuple[Value, State]:
-        for term, value in zip(self.terms, values, strict=True):
-            term.reaching(value)  # notes density and reason
         found = [term.current(value, steps) for term, value in zip(self.terms, values, strict=True)]
         still = all(s for _, s in found)
         total = added([y.double() if s == still else torch.cat([y.double()] * steps) for y, s in found])
@@ -138,7 +110,6 @@ class WholeLayer(Layer):
         self.register_buffer("fine", fine)
         self.register_buffer("bias", bias)
         self.membranes, self.why = membranes, why
-        self._kept: dict[int, tuple[Any, ...]] = {}
         self.numbers = "int8" if membranes == torch.int32 else "int8, float32 membranes"
 
     def _fused(self) -> Fused:
@@ -146,19 +117,15 @@ class WholeLayer(Layer):
         channel = tuple(self.membranes == torch.int32 or v.numel() > 1 for v in self.neuron.values().values())
         return Fused(self.neuron, names, channel, WHOLE, self.membranes)
 
-    def _numbers(self, at: Geometry) -> tuple[Any, ...]:
-        if at.channels not in self._kept:
-            whole = self.membranes == torch.int32
-            values = [_filled(v, at) for v in self._whole_values().values()] if whole else super()._numbers(at)[0]
-            self._kept[at.channels] = values, None if whole else _filled(self.fine.float(), at)
-        return self._kept[at.channels]
+    def _made(self, at: Geometry, reached: tuple[bool, ...]) -> Constants:
+        bias = at.per_channel(self.bias)
+        if self.membranes == torch.int32:
+            return Constants(bias, [at.per_channel(v) for v in self._whole_values().values()], None)
+        return Constants(bias, self._values(at), at.per_channel(self.fine.float()))
 
     def _whole_values(self) -> dict[str, Tensor]:
         """Thresholds and the like in fine units, int32 `[channels]`."""
         return {name: bounded((v.double() / self.fine).round()) for name, v in self.neuron.values().items()}
-
-    def _bias(self, reaching: list[Any], at: Geometry) -> Tensor | None:
-        return self.bias
 
     def _first(self, at: Geometry, shape: list[int]) -> list[Tensor]:
         if self.membranes == torch.float32:
@@ -194,11 +161,6 @@ class WholeLayer(Layer):
 def bounded(x: Tensor) -> Tensor:
     """As int32 between -MOST and MOST."""
     return x.clamp(-MOST, MOST).to(torch.int32)
-
-
-def _filled(value: Tensor, at: Geometry) -> Tensor:
-    value = value.expand(at.channels)
-    return torch.cat([value, value[-1:].expand(at.filled - at.channels)]).contiguous()
 
 
 def integer_form(neuron: Neuron) -> str:

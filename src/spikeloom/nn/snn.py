@@ -32,8 +32,8 @@ class SNN(nn.Module):
             between them (same function, rounded differently); `"none"` keeps them apart.
         engine: `"sparse"` lets convolutions and linear layers that read spikes work by events where they can: no work for what is silent,
             forward and in the weights' gradient, and bits instead of floats kept for it. `"auto"` does so where it is estimated to be
-            quicker, call by call, from the density of the spikes. `"dense"` leaves them to torch. Same function and gradients, rounded
-            differently; `ways()` says what was done.
+            quicker, from the density of the spikes; what it leaves to torch it looks at again after 16 updates of the weights. `"dense"`
+            leaves all to torch. Same function and gradients, rounded differently; `ways()` says what was done.
         prelude: steps that run before the T whose outputs are returned; for neurons that calibrate themselves first.
 
     Call: x `[B, ...]` (with an encoder) or `[prelude + T, B, ...]` (without) gives the output of every step, `[T, B, classes]`.
@@ -88,7 +88,8 @@ class SNN(nn.Module):
             y = self.net(folded)
         else:
             again.leave_failed()
-            inside = partial(self._inside, self._look(), self.prelude + self.steps)
+            seen = self._look()
+            inside = partial(self._inside, seen, seen.looks.now(self.engine), self.prelude + self.steps)
             with packed_spikes() if self.memory == "packed" else nullcontext(), inside():
                 y = self.net(folded)
             again.in_backward(y, inside)
@@ -108,10 +109,10 @@ class SNN(nn.Module):
         return {reader.name: reader.way for reader in found}
 
     @contextmanager
-    def _inside(self, seen: _Seen, steps: int) -> Iterator[None]:
+    def _inside(self, seen: _Seen, spiking: list[sparse.Reader], steps: int) -> Iterator[None]:
         """What holds while the network runs."""
         once = still.held(seen.readers, steps) if self.encoder is not None and self.encoder.still else nullcontext()
-        with once, sparse.swapped(seen.spiking, self.engine), fuse.fused(seen.pairs):
+        with once, sparse.swapped(spiking, self.engine), fuse.fused(seen.pairs):
             yield
 
     def _look(self) -> _Seen:
@@ -123,9 +124,8 @@ class SNN(nn.Module):
         graph, reason = fuse.traced(self.net)
         found = fuse.pairs(self.net, graph) if self.fusion == "norms" else []
         given = sparse.Counts(1) if self.encoder is not None and self.encoder.spikes else None
-        self._seen = _Seen(
-            modules, self.net.training, found, still.readers(self.net, graph), sparse.readers(self.net, graph, given), reason
-        )
+        spiking = sparse.readers(self.net, graph, given)
+        self._seen = _Seen(modules, self.net.training, found, still.readers(self.net, graph), spiking, sparse.Looks(spiking), reason)
         return self._seen
 
     def stream(self) -> Stream:
@@ -140,6 +140,7 @@ class _Seen:
     pairs: list[fuse.Pair]
     readers: list[nn.Module]
     spiking: list[sparse.Reader]
+    looks: sparse.Looks
     reason: str
 
 

@@ -22,6 +22,7 @@ from spikeloom.neurons import Neuron
 from spikeloom.nn.pool import SpikingMaxPool2d
 
 MOST = 15  # the largest number that is packed
+EVERY = 16  # updates of the weights from one look of "auto" at a layer that it judged dense to the next
 SUMS = {operator.add, operator.iadd, torch.add, "add", "add_"}
 PRODUCTS = {operator.mul, operator.imul, torch.mul, "mul", "mul_"}
 SHAPED = {torch.flatten, "flatten", "reshape", "view", "contiguous", "clone", "unflatten"}
@@ -77,6 +78,28 @@ def readers(net: nn.Module, graph: fx.Graph | None, given: Counts | None = None)
             read = None
         found[layer] = Reader(node.target, layer, read)  # type: ignore[index, arg-type]
     return list(found.values())
+
+
+class Looks:
+    """Which readers work by events, or are looked at: `"auto"` leaves what it judged dense alone for EVERY updates of the weights.
+
+    Between two updates they are always the same, so that a checkpoint that computes a call again finds what the call did.
+    """
+
+    def __init__(self, found: Sequence[Reader]) -> None:
+        self.found, self.updates = found, -1
+        self._of: tuple[str, int] | None = None
+        self._now: list[Reader] = []
+
+    def now(self, engine: str) -> list[Reader]:
+        """Of a call at this time."""
+        weights = [r.layer.weight for r in self.found]
+        at = engine, sum(w._version for w in weights if not w.is_inference())  # those made under inference_mode have no version
+        if at != self._of:
+            self._of, self.updates = at, self.updates + 1
+            rest = engine == "auto" and self.updates % EVERY
+            self._now = [r for r in self.found if not rest or r.taken is None or not r.taken.forward == r.taken.backward == "dense"]
+        return self._now
 
 
 @contextmanager

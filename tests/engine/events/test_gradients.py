@@ -199,7 +199,7 @@ def test_auto_looks_at_a_sample_before_it_packs(monkeypatch):
     packed = []
     plain = Bits.events
     monkeypatch.setattr(Bits, "events", lambda self: packed.append(self.shape[0]) or plain(self))
-    x, weight = torch.ones(64, 64, 4, 4), torch.randn(64, 64, 3, 3, requires_grad=True)
+    x, weight = torch.ones(64, 64, 8, 8), torch.randn(64, 64, 3, 3, requires_grad=True)
     taken = events.layer(x, weight)[1]
     assert taken[:3] == ("dense", "dense", 1) and "events would take about" in taken.reason and packed == [4]
     assert events.layer(torch.zeros_like(x), weight)[1][:3] == ("list", "list", 0) and packed[:3] == [4, 4, 64]

@@ -34,10 +34,13 @@ def conv2d(
     The order of the sums depends on neither threads nor the batch, but on the way.
     """
     laid, call = _call(bits, weight, bias, stride, padding, dilation, groups)
-    events = bits.events()
-    way = way or dispatch.way(call.case, events)
+    return computed(bits, laid, call, way or dispatch.way(call.case, bits.events()))[0]
+
+
+def computed(bits: Bits, laid: Laid, call: _Call, way: Way) -> tuple[Tensor, Way]:
+    """The output of a call, and the way that it took: dense where there is no kernel for `way`."""
     kernel = _kernel(bits, laid, call, way)
-    return _dense(bits, laid, call) if kernel is None else _run(kernel, bits, laid, call, events, way)
+    return (_dense(bits, laid, call), "dense") if kernel is None else (_run(kernel, bits, laid, call, bits.events(), way), way)
 
 
 def linear(bits: Bits, weight: Tensor | Laid, bias: Tensor | None = None, way: Way | None = None) -> Tensor:
@@ -59,6 +62,11 @@ def explain(
 ) -> Choice:
     """The way that `conv2d` takes for these bits, their density, and why."""
     laid, call = _call(bits, weight, None, stride, padding, dilation, groups)
+    return explained(bits, laid, call)
+
+
+def explained(bits: Bits, laid: Laid, call: _Call) -> Choice:
+    """What `explain` says of a call."""
     choice = dispatch.choose(call.case, bits.events())
     try:
         _function(choice.way == "depthwise", laid.dense[0].dtype)

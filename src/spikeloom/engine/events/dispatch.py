@@ -33,7 +33,8 @@ TILE_CALL, TILE_SPREAD, TILE_MAC, TILE_OUTPUT = 24000.0, 1.6, {torch.float32: 0.
 DENSE_CALL, DENSE_PIXEL, DENSE_INPUT, DENSE_OUTPUT, DENSE_WEIGHT, DENSE_MAC = 5000.0, 14.0, 0.28, 0.05, 0.42, 0.016
 UNPACK_CALL, UNPACK, WHOLE_OUTPUT = 9000.0, 0.62, 0.5  # of an element; to make one of a dense output a whole number
 PACK_CALL, PACK, LAY_CALL, LAY = 11000.0, 0.58, 27000.0, 1.5  # of an element, of a weight
-LAYER_CALL, LAYER_MARGIN = 80000.0, 0.8  # of a layer with gradients
+APART = 40000.0  # more of a dense current that a neuron's kernel reads, than of the lists in it
+LAYER_CALL, LAYER_MARGIN = 80000.0, 0.6  # of a layer with gradients; the input's, the same either way, is left out of both
 # the weights' gradient, dense, as above
 PULL_CALL, PULL_PIXEL, PULL_INPUT, PULL_OUTPUT, PULL_WEIGHT, PULL_MAC = 15500.0, 13.0, 0.26, 0.13, 0.82, 0.019
 # by events: to begin, to list an event, to begin a run of taps for it and for a list of a piece, to add 64 bytes, to pad an element of the
@@ -98,11 +99,24 @@ class Case:
         return bisect_right(limit, best, key=self.listed) - 1
 
     @cached_property
+    def most_fused(self) -> int:
+        """As `most`, within a neuron's kernel."""
+        best = self.tiled() if self.otherwise_fused == "tile" else MARGIN * self.dense() + APART
+        return bisect_right(range(2 * self.elements), best, key=self.listed) - 1
+
+    @cached_property
     def otherwise(self) -> Way:
         """The quicker of the ways whose time does not depend on the events."""
-        if self.depthwise or self.groups > 1 or tiles.state() != 1:
-            return "dense"
-        return "tile" if self.tiled() < MARGIN * self.dense() else "dense"
+        return "tile" if self._tiles and self.tiled() < MARGIN * self.dense() else "dense"
+
+    @cached_property
+    def otherwise_fused(self) -> Way:
+        """As `otherwise`, within a neuron's kernel."""
+        return "tile" if self._tiles and self.tiled() < MARGIN * self.dense() + APART else "dense"
+
+    @property
+    def _tiles(self) -> bool:
+        return not self.depthwise and self.groups == 1 and tiles.state() == 1
 
     @cached_property
     def cuts(self) -> tuple[int, int]:
@@ -182,11 +196,13 @@ class Case:
         return self.taps * self.inputs * 128 / parts
 
 
-def way(case: Case, events: int) -> Way:
-    """The quickest. events: bits that are set."""
+def way(case: Case, events: int, fused: bool = False) -> Way:
+    """The quickest. events: bits that are set. fused: within a neuron's kernel, which a dense current only reads."""
     if case.depthwise:
         return "depthwise"
-    return "list" if events <= case.most else case.otherwise
+    if events <= (case.most_fused if fused else case.most):
+        return "list"
+    return case.otherwise_fused if fused else case.otherwise
 
 
 def training(

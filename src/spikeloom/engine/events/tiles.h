@@ -4,7 +4,8 @@
 // A tile has 16 rows of 64 bytes: of the inputs 16 pixels of one chunk of channels, of the weights the rows of 2 or 4 neighbouring inputs.
 // Weights [blocks, stride / 16, taps, chunks, parts, 16 rows, 16 outputs, 4 bytes]. Inputs either as they lie, padded, a row of pixels in
 // each chunk, so that every tap reads them from elsewhere; or, where output rows are much shorter than a tile, once more for every tap.
-#ifdef __AMX_BF16__
+#if defined(__AMX_BF16__) && !defined(__SANITIZE_ADDRESS__)  // which does not see what tiles read
+#define TILED
 #include <sys/syscall.h>
 #include <unistd.h>
 #endif
@@ -16,7 +17,7 @@ template <> struct Split<Whole> { enum : I { CHUNK = 64, PARTS = 1 }; };
 
 // 0: there are none and plain loops do it; 1: this process may use them, for which the system must be asked once; 2: it may not
 static inline int tiles_state() {
-#ifdef __AMX_BF16__
+#ifdef TILED
   static const int state = syscall(SYS_arch_prctl, 0x1023, 18) ? 2 : 1;  // ARCH_REQ_XCOMP_PERM, XTILEDATA
   return state;
 #else
@@ -24,7 +25,7 @@ static inline int tiles_state() {
 #endif
 }
 
-#ifdef __AMX_BF16__
+#ifdef TILED
 // palette 1: eight tiles of ROWS rows of 64 bytes
 static const struct alignas(64) Layout {
   uint8_t palette = 1, start = 0, none[14] = {};
