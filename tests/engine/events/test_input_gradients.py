@@ -31,7 +31,8 @@ def case(n, inputs, outputs, size, kernel, stride, padding, share):
 
 @given(
     st.integers(1, 33), st.sampled_from([1, 3, 16, 63, 64, 70, 130]), st.sampled_from([1, 5, 16, 33, 64, 130, 200]), pair(1, 9),
-    st.sampled_from([(1, 1), (3, 3), (5, 5), (7, 7), (2, 3), (4, 1), (1, 8)]), pair(1, 3), pair(0, 3), st.sampled_from(SHARES), ORDERS, ORDERS,
+    st.sampled_from([(1, 1), (3, 3), (5, 5), (7, 7), (2, 3), (4, 1), (1, 8)]), pair(1, 3), pair(0, 3),
+    st.sampled_from(SHARES), ORDERS, ORDERS,
 )  # fmt: skip
 def test_conv2d(n, inputs, outputs, size, kernel, stride, padding, share, order, other):
     assume(all(d + 2 * p >= k for d, p, k in zip(size, padding, kernel, strict=True)) and n * inputs * outputs < 60000)

@@ -40,7 +40,7 @@ PULL_CALL, PULL_PIXEL, PULL_INPUT, PULL_OUTPUT, PULL_WEIGHT, PULL_MAC = 15500.0,
 # output's gradient, to store a weight's
 GRAD_CALL, GRAD_EVENT, GRAD_RUN, GRAD_LIST, GRAD_ROW, GRAD_PAD, GRAD_WEIGHT = 17000.0, 4.0, 1.6, 21.0, 0.25, 0.8, 0.83
 # the input's gradient: a dense product; and where windows are open: to begin, an element, to pad one of the output's gradient, to lay out a
-# weight, to list an open window, for each block of outputs to sum it up and store it, and to add 64 bytes, to begin a list, and what fills it
+# weight, to list an open window, for each block of outputs to sum it up, and to add 64 bytes, to begin a list, and the entries that fill it
 DRAW_MAC, OPEN_MARGIN = 0.0125, 0.85
 OPEN_CALL, OPEN_ELEMENT, OPEN_PAD, OPEN_WEIGHT, OPEN_LIST = 20000.0, 0.55, 0.9, 1.0, 3.0
 OPEN_SUM, OPEN_VECTOR, OPEN_BEGIN, FILLED = 3.5, 0.19, 15.0, 3
