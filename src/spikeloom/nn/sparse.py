@@ -53,7 +53,7 @@ class Reader:
         """How its last call was computed."""
         if self.counts is None:
             return events.Taken("dense", "dense", None, "its input is not known to be spikes")
-        return events.Taken("-", "-", None, "not called yet", "-") if self.taken is None else self.taken
+        return self.taken or events.Taken("-", "-", None, "not called yet", "-")  # type: ignore[arg-type]
 
     def forward(self, x: Tensor, engine: Any) -> Tensor:
         assert self.counts is not None

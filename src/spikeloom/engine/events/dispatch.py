@@ -42,7 +42,7 @@ GRAD_CALL, GRAD_EVENT, GRAD_RUN, GRAD_LIST, GRAD_ROW, GRAD_PAD, GRAD_WEIGHT = 17
 # the input's gradient: a dense product; and where windows are open: to begin, an element, to pad one of the output's gradient, to lay out a
 # weight, to list an open window, for each block of outputs to sum it up, and to add 64 bytes, to begin a list, and the entries that fill it
 DRAW_MAC, OPEN_MARGIN = 0.0125, 0.85
-OPEN_CALL, OPEN_ELEMENT, OPEN_PAD, OPEN_WEIGHT, OPEN_LIST = 20000.0, 0.55, 0.9, 1.0, 3.0
+OPEN_CALL, OPEN_ELEMENT, OPEN_PAD, OPEN_WEIGHT, OPEN_LIST = 20000.0, 0.55, 0.9, 1.6, 3.0
 OPEN_SUM, OPEN_VECTOR, OPEN_BEGIN, FILLED = 3.5, 0.19, 15.0, 3
 # a list is cut into rows of taps, or taps, whose weights stay in L1, once these parts have so many entries
 ROW_ENTRIES, TAP_ENTRIES = {torch.float32: 36, torch.int8: 128}, {torch.float32: 32, torch.int8: 96}
