@@ -62,7 +62,8 @@ def open_graph(pull: fx.Graph, states: int, wanted: Sequence[bool]) -> fx.Graph:
             if not _linear(node, gradients):
                 raise CannotFuse(f"{node.target} of a gradient is not linear")
             gradients.add(node)
-    graph, copies = fx.Graph(), {}
+    graph = fx.Graph()
+    copies: dict[fx.Node, fx.Node] = {}
     for node in pull.nodes:
         if node.op != "output":
             copies[node] = graph.node_copy(node, copies.__getitem__)

@@ -24,7 +24,8 @@ class Window:
     """
 
     def __init__(self, room: Tensor, shape: torch.Size) -> None:
-        self.shape, self._room, self._bits = shape, room, None
+        self.shape, self._room = shape, room
+        self._bits: Bits | None = None
 
     def bits(self) -> Bits:
         """The same as bits of `[T*B, C, H, W]` or `[T*B, C]`."""
@@ -35,7 +36,7 @@ class Window:
             threads = torch.get_num_threads() if words.numel() >= ALONE else 1
             pixels = n // steps * math.prod(sizes)
             _function()(_pack(steps, pixels, channels, threads, self._room.data_ptr(), words.data_ptr()))
-            self._bits, self._room = Bits(words, channels), None
+            self._bits, self._room = Bits(words, channels), self._room[:0].clone()
         return self._bits
 
 

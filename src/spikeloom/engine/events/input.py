@@ -29,7 +29,7 @@ class Open(NamedTuple):
     bits: Bits
     share: float
     tensor: weakref.ref[Tensor]
-    hooks: OrderedDict[int, Any]
+    hooks: dict[int, Any]
 
     @property
     def watched(self) -> bool:
