@@ -218,15 +218,15 @@ def test_a_neuron_that_emits_something_else_stays_dense():
     snn = SNN(net, 2, engine="sparse")
     x = torch.rand(2, 2, 5, 5)
     torch.testing.assert_close(snn(x)[0], F.conv2d(x * 0.5, net[1].weight, net[1].bias))
-    assert snn.ways()["1"] == ("dense", "dense", None, "its input is not 1 times whole numbers from 0 to 1")
+    assert snn.ways()["1"] == ("dense", "dense", None, "its input is not 1 times whole numbers from 0 to 1", "dense", None)
 
 
 def test_what_ways_says():
     net = vgg()
-    assert set(SNN(net, 3).ways().values()) == {("dense", "dense", None, "engine='dense'")}
+    assert set(SNN(net, 3).ways().values()) == {("dense", "dense", None, "engine='dense'", "dense", None)}
     snn = SNN(net, 3, engine="auto")
-    assert snn.ways()["4"] == ("-", "-", None, "not called yet")
-    assert snn.ways()["0"] == ("dense", "dense", None, "its input is not known to be spikes")
+    assert snn.ways()["4"] == ("-", "-", None, "not called yet", "-", None)
+    assert snn.ways()["0"] == ("dense", "dense", None, "its input is not known to be spikes", "dense", None)
     with torch.autocast("cpu", torch.bfloat16):
         snn(torch.rand(2, 2, 8, 8))
     assert snn.ways()["4"][0] == "dense" and "under autocast" in snn.ways()["4"][3]

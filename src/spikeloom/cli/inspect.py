@@ -80,8 +80,8 @@ def _explain(chosen: argparse.Namespace) -> None:
         from spikeloom.train.ways import ways
 
         shown = [
-            (name, forward, backward, "-" if density is None else f"{density:.1%}", why)
-            for name, forward, backward, density, why in ways(run, chosen.images, chosen.weights, chosen.data_dir)
+            (name, forward, backward, pulled, *("-" if share is None else f"{share:.1%}" for share in (density, windows)), why)
+            for name, forward, backward, density, why, pulled, windows in ways(run, chosen.images, chosen.weights, chosen.data_dir)
         ]
-        columns = "layer", "output", "weights' gradient", "events", "why not by events"
+        columns = "layer", "output", "weights' gradient", "input's gradient", "events", "open windows", "why not by events"
         table(f"Layers of {chosen.recipe}, engine={run.engine!r}", columns, shown)

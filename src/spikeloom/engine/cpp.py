@@ -46,13 +46,15 @@ CPP = Language(SCALAR, "const {kind} {name} = {text};", _number, lambda text, he
 
 
 def forward_source(
-    step: fx.Graph, states: int, channel: Sequence[bool], storage: torch.dtype, pull: fx.Graph | None = None, bits: Sequence[fx.Node] = ()
-) -> str:
-    """C++ of the scan that writes spikes and states, and the nodes `bits` of `pull`. channel: which values have one entry per channel."""
+    step: fx.Graph, states: int, channel: Sequence[bool], storage: torch.dtype, pull: fx.Graph | None = None, bits: Sequence[fx.Node] = (),
+    gradient: float = 0.0,
+) -> str:  # fmt: skip
+    """C++ of the scan that writes spikes and states, and the nodes `bits` of `pull` for this gradient of the spikes and none of the
+    states. channel: which values have one entry per channel."""
     dtype, inputs = COMPUTE[storage], _inputs(states, channel)
     body = statements(CPP, step, results(step), inputs, ["y0", *each("n{}", states)], dtype)
     if pull and bits:
-        nothing = ["S(0)"] * (1 + states)  # bits do not depend on gradients
+        nothing = [f"S({gradient})", *["S(0)"] * states]
         body += "\n" + statements(CPP, pull, bits, [*inputs, *nothing], each("k{}", len(bits)), dtype, prefix="q")
     return _filled("forward", states, channel, storage, {"BODY": body}, bits=len(bits))
 

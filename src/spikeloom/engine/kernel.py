@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, fx
 
 from spikeloom.core.errors import SpikeloomError
 from spikeloom.engine import cache as compiled
 from spikeloom.engine import cpp, trace
 from spikeloom.engine.moments import BatchNormed
 from spikeloom.engine.printer import COMPUTE
+from spikeloom.engine.window import Window
 
 Tensors = tuple[Tensor, ...]
 
@@ -24,21 +25,26 @@ class Kernel:
 
     needs: which of x and the values need a gradient; empty for none, not even of the states.
     memory: what is kept for the backward, `"input"` or `"packed"`.
+    window: whether the forward shall also write where the surrogate's window is open; it does where `opens`.
     """
 
     def __init__(
-        self, neuron: Any, names: tuple[str, ...], channel: tuple[bool, ...], storage: torch.dtype, needs: tuple[bool, ...], memory: str
-    ) -> None:
+        self, neuron: Any, names: tuple[str, ...], channel: tuple[bool, ...], storage: torch.dtype, needs: tuple[bool, ...], memory: str,
+        window: bool = False,
+    ) -> None:  # fmt: skip
         self.states, self.dtype, self.needs = len(neuron.states), COMPUTE[storage], needs
         step = trace.step_graph(neuron, names, self.dtype)
-        pull, bits = None, []
+        pull, bits, opened = None, [], []
         if needs:
-            pull = trace.pull_graph(neuron, names, self.dtype)
+            pull = back = trace.pull_graph(neuron, names, self.dtype)
             if memory == "packed":
                 bits = trace.bits(pull, self.states, (needs[0], *(True,) * self.states, *needs[1:]))
-            self.backward = compiled.function(cpp.backward_source(step, pull, self.states, channel, storage, needs, bits), "backward")
-        self.forward = compiled.function(cpp.forward_source(step, self.states, channel, storage, pull, bits), "forward")
-        self.bits = len(bits)
+            elif window:
+                pull, opened = _opened(pull, self.states, needs)
+            self.backward = compiled.function(cpp.backward_source(step, back, self.states, channel, storage, needs, bits), "backward")
+        text = cpp.forward_source(step, self.states, channel, storage, pull, bits or opened, float(len(opened)))
+        self.forward = compiled.function(text, "forward")
+        self.bits, self.opens = len(bits), len(opened) > 0
         self.nowhere = (0,) * self.states
         self.forward_call = struct.Struct(f"{8 + 2 * self.states + len(names)}q").pack
         self.backward_call = struct.Struct(f"{8 + 3 * self.states + 2 * len(names)}q").pack
@@ -58,7 +64,7 @@ class Kernel:
 
     def room(self, x: Tensor, steps: int) -> Tensor:
         """Where the forward leaves its bits: `[T, tiles of 512 neurons, bits, 64]` bytes."""
-        return torch.empty(steps, -(-x.numel() // steps // 512), self.bits, 64, dtype=torch.uint8)
+        return torch.empty(steps, -(-x.numel() // steps // 512), self.bits or 1, 64, dtype=torch.uint8)
 
     def pull(
         self, kept: Tensor, grad: Tensor, steps: int, inner: int, first: Tensors, values: Sequence[Tensor], glast: Tensors, wanted: bool
@@ -86,6 +92,15 @@ class Kernel:
         return torch.empty_like(x[: x.shape[0] // steps], dtype=self.dtype)
 
 
+def _opened(pull: fx.Graph, states: int, needs: tuple[bool, ...]) -> tuple[fx.Graph, list[fx.Node]]:
+    """The graph and the node that say where the window is open; no node where that is not known."""
+    try:
+        graph = trace.open_graph(pull, states, (needs[0], *(True,) * states, *needs[1:]))
+    except trace.CannotFuse:
+        return pull, []
+    return graph, [node for node in trace.results(graph) if isinstance(node, fx.Node)]
+
+
 def _size(x: Tensor, steps: int, inner: int) -> tuple[int, ...]:
     return x.numel() // steps, steps, torch.get_num_threads(), inner, x.shape[1] if x.dim() > 1 else 1
 
@@ -103,8 +118,10 @@ class Scan(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         first = rest[: kernel.states] if given else ()
         values = rest[len(first) : len(first) + len(kernel.needs) - 1]
-        bits = kernel.room(x, steps) if kernel.bits else None
-        spikes, last = kernel.run(x, steps, inner, first, keep, values, bits)
+        room = kernel.room(x, steps) if kernel.bits or kernel.opens else None
+        bits = room if kernel.bits else None
+        ctx.window = Window(room, x.shape) if room is not None and kernel.opens else None
+        spikes, last = kernel.run(x, steps, inner, first, keep, values, room)
         ctx.save_for_backward(x if bits is None else bits, *first, *values)
         ctx.kernel, ctx.steps, ctx.inner, ctx.first, ctx.norm = kernel, steps, inner, len(first), norm
         ctx.shape, ctx.stride, ctx.dtype = x.shape, x.stride(), x.dtype

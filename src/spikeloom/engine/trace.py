@@ -23,6 +23,9 @@ class CannotPack(ParameterError):
     """The backward of this `step` needs more than a few bits per neuron and step."""
 
 
+# operations that are linear in all operands that are no numbers, and those that are in their first
+SUMS = {"add", "sub", "rsub", "neg", "detach", "alias", "clone", "view", "expand", "_to_copy", "zeros_like"}
+FIRST = {"div", "sigmoid_backward", "tanh_backward", "threshold_backward"}
 # names of the scale and shift per channel of a norm in front of a neuron; they come last among the values
 AFFINE = ("norm scale", "norm shift")
 
@@ -45,6 +48,46 @@ def pull_graph(neuron: Any, names: tuple[str, ...], dtype: torch.dtype) -> fx.Gr
         return torch.autograd.grad([o for o, _ in pairs], inputs, [g for _, g in pairs], allow_unused=True)
 
     return _traced(pull, count + 1 + len(neuron.states), dtype)
+
+
+def open_graph(pull: fx.Graph, states: int, wanted: Sequence[bool]) -> fx.Graph:
+    """`pull` with another output: whether any of its outputs `wanted` is not 0. For 1 as the gradient of the spikes and 0 as those of the
+    states it says whether any gradient of this spike goes anywhere.
+
+    Raises CannotFuse where 1 does not stand for every gradient, because the backward is not linear.
+    """
+    gradients = set(pull.find_nodes(op="placeholder")[-1 - states :])
+    for node in pull.nodes:
+        if gradients.intersection(node.all_input_nodes) and node.op != "output":
+            if not _linear(node, gradients):
+                raise CannotFuse(f"{node.target} of a gradient is not linear")
+            gradients.add(node)
+    graph = fx.Graph()
+    copies: dict[fx.Node, fx.Node] = {}
+    for node in pull.nodes:
+        if node.op != "output":
+            copies[node] = graph.node_copy(node, copies.__getitem__)
+    found = []
+    for node, want in zip(results(pull), wanted, strict=True):
+        if want and isinstance(node, fx.Node):
+            found.append(graph.call_function(torch.ops.aten.ne.Scalar, (copies[node], 0.0)))
+            if len(found) > 1:
+                found.append(graph.call_function(torch.ops.aten.logical_or.default, (found[-2], found[-1])))
+            for new in found[-2:]:
+                new.meta["val"] = torch.zeros((), dtype=torch.bool)
+    graph.output(tuple(found[-1:]))
+    return graph
+
+
+def _linear(node: fx.Node, gradients: set[fx.Node]) -> bool:
+    """Whether a node that reads gradients is linear in them."""
+    given = [isinstance(a, fx.Node) and a in gradients for a in node.args]
+    op = node.target._schema.name.removeprefix("aten::")  # type: ignore[union-attr]
+    if op == "mul" or op in FIRST:
+        return sum(given) == 1 and (given[0] or op == "mul")
+    if op == "where":
+        return not given[0]
+    return op in SUMS and all(given[k] for k, a in enumerate(node.args) if isinstance(a, fx.Node))
 
 
 def _flat(neuron: Any, names: tuple[str, ...]) -> Any:

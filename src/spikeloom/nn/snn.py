@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from spikeloom.core.errors import ParameterError, ShapeError, SpikeloomError, refusal
 from spikeloom.core.params import Choice, Count
 from spikeloom.core.temporal import Carried, Temporal, carrying
+from spikeloom.engine import events
 from spikeloom.nn import again, encoders, fuse, sparse, still
 from spikeloom.nn.encoders import Encoder
 from spikeloom.nn.memory import packed_spikes
@@ -31,9 +32,10 @@ class SNN(nn.Module):
         fusion: `"norms"` lets a neuron apply the norm before it in its own kernel where the network can be traced and no hook looks
             between them (same function, rounded differently); `"none"` keeps them apart.
         engine: `"sparse"` lets convolutions and linear layers that read spikes work by events where they can: no work for what is silent,
-            forward and in the weights' gradient, and bits instead of floats kept for it. `"auto"` does so where it is estimated to be
-            quicker, from the density of the spikes; what it leaves to torch it looks at again after 16 updates of the weights. `"dense"`
-            leaves all to torch. Same function and gradients, rounded differently; `ways()` says what was done.
+            forward and in the weights' gradient, none in the input's gradient where the neuron before has a closed surrogate window, and
+            bits instead of floats kept for it. `"auto"` does so where it is estimated to be quicker, from the density of the spikes and the
+            share of open windows; what it leaves to torch it looks at again after 16 updates of the weights. `"dense"` leaves all to
+            torch. Same function and gradients, rounded differently; `ways()` says what was done.
         prelude: steps that run before the T whose outputs are returned; for neurons that calibrate themselves first.
 
     Call: x `[B, ...]` (with an encoder) or `[prelude + T, B, ...]` (without) gives the output of every step, `[T, B, classes]`.
@@ -100,12 +102,13 @@ class SNN(nn.Module):
         """The norms that neurons apply in their own kernels, and why there are none where that is so."""
         return ([], "fusion='none'") if self.fusion == "none" else (self._look().pairs, self._look().reason)
 
-    def ways(self) -> dict[str, tuple[str, str, float | None, str]]:
+    def ways(self) -> dict[str, events.Taken]:
         """For each convolution and linear layer that the network's graph calls: how its last call computed the output and the weights'
-        gradient (`"list"`, `"depthwise"`: by events; `"dense"`), events per input (None: not measured), and why not by events."""
+        gradient (`"list"`, `"depthwise"`: by events; `"dense"`), events per input (None: not measured), why not by events, how its input's
+        gradient is computed (`"list"`: only where surrogate windows are open), and the share of open windows (None: not known)."""
         found = self._look().spiking
         if self.engine == "dense":
-            return {reader.name: ("dense", "dense", None, "engine='dense'") for reader in found}
+            return {reader.name: events.Taken("dense", "dense", None, "engine='dense'") for reader in found}
         return {reader.name: reader.way for reader in found}
 
     @contextmanager

@@ -38,19 +38,23 @@ class Counts(NamedTuple):
 
 @dataclass
 class Reader:
-    """A layer and what it reads, None where that is not known to be counts; how its last call was computed."""
+    """A layer and what it reads, None where that is not known to be counts; how its last call was computed.
+
+    before: the neuron whose very output it reads, where its surrogate has windows that can be closed.
+    """
 
     name: str
     layer: nn.Conv2d | nn.Linear
     counts: Counts | None
+    before: Neuron | None = None
     taken: events.Taken | None = None
 
     @property
-    def way(self) -> tuple[str, str, float | None, str]:
-        """How the output and the weights' gradient were computed last, the density, and why not by events."""
+    def way(self) -> events.Taken:
+        """How its last call was computed."""
         if self.counts is None:
-            return "dense", "dense", None, "its input is not known to be spikes"
-        return ("-", "-", None, "not called yet") if self.taken is None else self.taken
+            return events.Taken("dense", "dense", None, "its input is not known to be spikes")
+        return self.taken or events.Taken("-", "-", None, "not called yet", "-")  # type: ignore[arg-type]
 
     def forward(self, x: Tensor, engine: Any) -> Tensor:
         assert self.counts is not None
@@ -76,7 +80,7 @@ def readers(net: nn.Module, graph: fx.Graph | None, given: Counts | None = None)
             read = None
         if isinstance(layer, nn.Conv2d) and (layer.padding_mode != "zeros" or isinstance(layer.padding, str)):
             read = None
-        found[layer] = Reader(node.target, layer, read)  # type: ignore[index, arg-type]
+        found[layer] = Reader(node.target, layer, read, _before(node, modules))  # type: ignore[index, arg-type]
     return list(found.values())
 
 
@@ -108,11 +112,22 @@ def swapped(found: Sequence[Reader], engine: str) -> Iterator[None]:
     active = [r for r in found if r.counts is not None and "forward" not in r.layer.__dict__] if engine != "dense" else []
     try:
         for reader in active:
+            if reader.before is not None:
+                reader.before.__dict__["_windowed"] = True
             reader.layer.__dict__["forward"] = lambda x, reader=reader: reader.forward(x, engine)
         yield
     finally:
         for reader in active:
             reader.layer.__dict__.pop("forward")
+            if reader.before is not None:
+                reader.before.__dict__.pop("_windowed", None)
+
+
+def _before(node: fx.Node, modules: dict[str, nn.Module]) -> Neuron | None:
+    """The neuron whose very output a convolution reads, if its surrogate is 0 outside of a window."""
+    given = node.args[0] if node.args and isinstance(modules[str(node.target)], nn.Conv2d) else None
+    module = modules[str(given.target)] if isinstance(given, fx.Node) and given.op == "call_module" else None
+    return module if isinstance(module, Neuron) and math.isfinite(module.surrogate.half_support) else None
 
 
 class _Known:

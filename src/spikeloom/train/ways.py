@@ -13,7 +13,7 @@ from spikeloom.train.run import Run, build
 
 
 def ways(run: Run, images: int, folder: Path | None = None, data_dir: str | None = None) -> list[tuple[Any, ...]]:
-    """Layer, output, weights' gradient, density and reason (see `SNN.ways`) after one pass over the first training images.
+    """Layer, output, weights' gradient and what else `SNN.ways` says, after one pass over the first training images.
 
     folder: of a trained run, whose weights are taken; None: fresh ones.
     """

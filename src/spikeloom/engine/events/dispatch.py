@@ -40,6 +40,11 @@ PULL_CALL, PULL_PIXEL, PULL_INPUT, PULL_OUTPUT, PULL_WEIGHT, PULL_MAC = 15500.0,
 # by events: to begin, to list an event, to begin a run of taps for it and for a list of a piece, to add 64 bytes, to pad an element of the
 # output's gradient, to store a weight's
 GRAD_CALL, GRAD_EVENT, GRAD_RUN, GRAD_LIST, GRAD_ROW, GRAD_PAD, GRAD_WEIGHT = 17000.0, 4.0, 1.6, 21.0, 0.25, 0.8, 0.83
+# the input's gradient: a dense product; and where windows are open: to begin, an element, to pad one of the output's gradient, to lay out a
+# weight, to list an open window, for each block of outputs to sum it up, and to add 64 bytes, to begin a list, and the entries that fill it
+DRAW_MAC, OPEN_MARGIN = 0.0125, 0.85
+OPEN_CALL, OPEN_ELEMENT, OPEN_PAD, OPEN_WEIGHT, OPEN_LIST = 20000.0, 0.55, 0.9, 1.6, 3.0
+OPEN_SUM, OPEN_VECTOR, OPEN_BEGIN, FILLED = 3.5, 0.19, 15.0, 3
 # a list is cut into rows of taps, or taps, whose weights stay in L1, once these parts have so many entries
 ROW_ENTRIES, TAP_ENTRIES = {torch.float32: 36, torch.int8: 128}, {torch.float32: 32, torch.int8: 96}
 
@@ -172,6 +177,21 @@ class Case:
         event = GRAD_EVENT + (runs * GRAD_RUN + self.taps * wide / 16 * GRAD_ROW) / reached
         once = self.pixels * GRAD_PAD + self.taps * self.inputs * GRAD_WEIGHT
         return GRAD_CALL + events * event + self.groups * (wide * once + pieces * self.inputs * runs * GRAD_LIST)
+
+    def drawn(self) -> float:
+        """Nanoseconds of the input's gradient as a dense product."""
+        read = self.elements * DENSE_INPUT + self.results * DENSE_OUTPUT
+        products = self.pixels * self.taps * -(-self.inputs // 16) * 16 * self.outputs * self.groups
+        return DENSE_CALL + read + products * DRAW_MAC
+
+    def narrows(self, share: float, stride: tuple[int, int], pieces: int, block: int) -> bool:
+        """Whether the input's gradient is quicker where a window is open, a `share` of it. pieces, block: as in `gathered`."""
+        blocks, classes = -(-self.outputs // block), min(self.kernel[0], stride[0]) * min(self.kernel[1], stride[1])
+        lists, wanted = pieces * self.inputs * classes, share * self.elements
+        once = OPEN_SUM + self.taps * block / 16 / classes * OPEN_VECTOR
+        every = self.elements * OPEN_ELEMENT + self.pixels * blocks * block * OPEN_PAD + self.weights * OPEN_WEIGHT
+        ours = OPEN_CALL + every + wanted * OPEN_LIST + blocks * ((wanted + FILLED * lists) * once + lists * OPEN_BEGIN)
+        return ours <= OPEN_MARGIN * self.drawn()
 
     @property
     def weights(self) -> int:

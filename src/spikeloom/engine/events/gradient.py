@@ -79,11 +79,12 @@ class Tiling(NamedTuple):
 
 
 @lru_cache(maxsize=1024)
-def tiling(shape: torch.Size, weight: torch.Size, stride: Pair, padding: Pair, groups: int, near: int) -> Tiling:
-    """For bits `[N, Cin, H, W]` and a weight `[Cout, Cin / groups, kh, kw]`. near: bytes of a piece of a block."""
+def tiling(shape: torch.Size, weight: torch.Size, stride: Pair, padding: Pair, groups: int, near: int, span: int = SPAN) -> Tiling:
+    """For bits `[N, Cin, H, W]` and a weight `[Cout, Cin / groups, kh, kw]`. near: bytes of a piece of a block; span: floats of a row of
+    taps."""
     n, _, *size = shape
     outputs = weight[0] // groups
-    block = min(VECTOR * max(1, SPAN // VECTOR // -(-weight[3] // stride[1])), -(-outputs // VECTOR) * VECTOR, 4 * VECTOR)
+    block = min(VECTOR * max(1, span // VECTOR // -(-weight[3] // stride[1])), -(-outputs // VECTOR) * VECTOR, 4 * VECTOR)
     (height, low_y, high_y), (width, low_x, high_x) = (
         (-(-d // s), -((k - 1 - p) // s), -(-p // s)) for d, k, s, p in zip(size, weight[2:], stride, padding, strict=True)
     )
@@ -96,7 +97,7 @@ def tiling(shape: torch.Size, weight: torch.Size, stride: Pair, padding: Pair, g
 
 @cache
 def _function() -> Any:
-    text = "".join(resources.files(__package__).joinpath(file).read_text() for file in ("gather.h", "gradient.cpp"))
+    text = "".join(resources.files(__package__).joinpath(file).read_text() for file in ("gather.h", "rows.h", "gradient.cpp"))
     return compiled.function(text, "weights")
 
 

@@ -15,6 +15,7 @@ from spikeloom.engine import dispatch as scans
 from spikeloom.engine.bits import Bits, packed_or_none, unpack
 from spikeloom.engine.events import conv, dispatch, gradient
 from spikeloom.engine.events.dispatch import Way
+from spikeloom.engine.events.input import NEAR, SPAN, Open, conv2d_input, opened
 from spikeloom.engine.events.weights import lay
 
 Pair = tuple[int, int]
@@ -35,12 +36,15 @@ SIMPLE = Geometry()
 
 class Taken(NamedTuple):
     """How a call was computed: `forward` its output, `backward` its weights' gradient; the density of its input, None where it was not
-    measured; and why not by events."""
+    measured; why not by events; `pulled` its input's gradient (`"list"`: only where a window is open), and the share of open windows, None
+    where that is not known."""
 
     forward: Way
     backward: Way
     density: float | None
     reason: str = ""
+    pulled: Way = "dense"
+    open: float | None = None
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,7 @@ class _Plan:
     scale: float
     geometry: Geometry
     taken: Taken
+    open: Open | None = None
 
 
 def layer(
@@ -66,6 +71,11 @@ def layer(
     under autocast (16-bit dense products are quicker than events where the processor has them) and calls that are traced or transformed.
     engine: `"sparse"` takes events wherever it can, `"auto"` where they are estimated to be quicker. Gradients are those of the dense
     layer up to rounding; there are no second ones.
+
+    Where x is the very output of a fused neuron whose windows are known (`engine.run`), its gradient may be computed only where the
+    window of its neuron is open, and be 0 elsewhere, where the neuron multiplies it by 0. Nobody sees the difference: the whole gradient
+    is computed where x has a hook, retains its gradient, or is still held by anyone in Python when its gradient is due. (What asks
+    `x.grad_fn` itself, by a hook of that node or a gradient edge, gets the restricted one.)
     """
     obstacle = _obstacle(x, weight, bias) or _unfit(x, weight, geometry)
     if obstacle:
@@ -89,7 +99,8 @@ def layer(
     taken = call.quickest(events, total) if engine == "auto" else call.sparse(events)
     if taken.forward == "dense" == taken.backward:
         return _dense(x, weight, bias, geometry), taken
-    plan = _Plan(x.shape, bits.channels, planes, events, scale, geometry, taken)
+    taken, window = _restricted(x, weight, geometry, taken, call, engine)
+    plan = _Plan(x.shape, bits.channels, planes, events, scale, geometry, taken, window)
     return _Layer.apply(x, weight, bias, bits.words, plan), taken  # type: ignore[return-value]
 
 
@@ -116,7 +127,10 @@ class _Layer(torch.autograd.Function):
         need_x, need_weight, need_bias = ctx.needs_input_grad[:3]
         bits = Bits(words, plan.channels, plan.planes)
         listed = need_weight and plan.taken.backward == "list"
-        gx, gweight = _pulled(grad, weight, plan, None if listed or not need_weight else bits, need_x)
+        restricted = need_x and plan.open is not None and not plan.open.watched
+        gx, gweight = _pulled(grad, weight, plan, None if listed or not need_weight else bits, need_x and not restricted)
+        if restricted:
+            gx = conv2d_input(plan.open.bits, grad, weight, *plan.geometry[:2])  # type: ignore[union-attr]
         if listed:
             maps = grad if grad.dim() == 4 else grad[:, :, None, None]
             gweight = gradient.conv2d_weight(bits, maps, _kernel(weight), *plan.geometry[:2], plan.geometry.groups, plan.events)
@@ -139,6 +153,17 @@ def _pulled(grad: Tensor, weight: Tensor, plan: _Plan, bits: Bits | None, need_x
     wanted = [need_x, bits is not None, False]
     grad = grad.contiguous(memory_format=order)
     return torch.ops.aten.convolution_backward(grad, x, weight, None, stride, padding, dilation, False, (0, 0), groups, wanted)[:2]
+
+
+def _restricted(x: Tensor, weight: Tensor, geometry: Geometry, taken: Taken, call: _Call, engine: str) -> tuple[Taken, Open | None]:
+    """How the input's gradient is to be computed, and where if not everywhere."""
+    refused = weight.dim() == 2 or geometry.groups > 1 or gradient.refused(weight.shape, geometry.dilation)
+    window = None if refused else opened(x)
+    if window is None:
+        return taken, None
+    tiles = gradient.tiling(x.shape, weight.shape, geometry.stride, geometry.padding, 1, NEAR, SPAN)
+    wins = engine == "sparse" or call.case.narrows(window.share, geometry.stride, tiles.pieces, tiles.block)
+    return taken._replace(pulled="list" if wins else "dense", open=window.share), window if wins else None
 
 
 class _Call:
