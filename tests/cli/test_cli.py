@@ -41,9 +41,9 @@ def test_explain_names_the_norm_that_a_neuron_applies(capsys, monkeypatch):
 
 def test_explain_shows_the_layers_of_an_engine(capsys):
     status, out, _ = _run(capsys, "explain", "mlf-dsresnet-digits", "engine=sparse", "--images", "4")
-    rows = {cells[1].strip(): [c.strip() for c in cells[2:5]] for line in out.splitlines() if len(cells := line.split("│")) == 7}
-    assert status == 0 and rows["0"] == ["dense", "dense", "-"]
-    assert rows["3.branch.0"][:2] == ["list", "list"] and rows["3.branch.0"][2].endswith("%")
+    rows = {cells[1].strip(): [c.strip() for c in cells[2:6]] for line in out.splitlines() if len(cells := line.split("│")) == 9}
+    assert status == 0 and rows["0"] == ["dense", "dense", "dense", "-"]
+    assert rows["3.branch.0"][:2] == ["list", "list"] and rows["3.branch.0"][3].endswith("%")
 
 
 def test_train_eval_compare_report_in_a_row(capsys, tmp_path):
