@@ -33,7 +33,7 @@ class TritonKernel:
     needs: which of x and the values need a gradient; empty for none, not even of the states.
     """
 
-    bits = 0
+    bits, opens = 0, False
 
     def __init__(
         self, neuron: Any, names: tuple[str, ...], channel: tuple[bool, ...], storage: torch.dtype, needs: tuple[bool, ...], memory: str
