@@ -250,12 +250,11 @@ def training(
 def choose(case: Case, events: int) -> Choice:
     """The quickest way, and why."""
     found, density = way(case, events), case.density(events)
-    other = case.tiled() if case.otherwise == "tile" else case.dense()
-    ratio = other / max(1.0, case.listed(events))
+    ratio = case.dense() / max(1.0, case.listed(events))
     if found == "depthwise":
         why = "depthwise: spikes mask the weights of 64 channels at a time, at any density"
     elif found == "list":
-        why = f"{density:.1%} of the inputs are events: about {case.dense() / max(1.0, case.listed(events)):.1f} times faster than dense"
+        why = f"{density:.1%} of the inputs are events: about {ratio:.1f} times faster than dense"
     elif found == "tile":
         gain = case.dense() / case.tiled()
         why = f"{density:.1%} of the inputs are events, too many for lists: tiles, about {gain:.1f} times faster than dense float32"

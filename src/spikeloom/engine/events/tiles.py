@@ -34,7 +34,8 @@ def text(*last: str) -> str:
 
 
 def split(kernel: Tensor, stride: int) -> Tensor:
-    """`[blocks, stride / 16, kh * kw, chunks, parts, rows, 16, 2 or 4]` of a weight `[Cout, Cin, kh, kw]`: bfloat16, or int8."""
+    """A weight `[Cout, Cin, kh, kw]` as tiles: float32 as bfloat16 `[blocks, stride / 16, kh * kw, chunks, PARTS, 16 rows, 16, 2]`, int8 as
+    int8 `[blocks, stride / 16, kh * kw, chunks, 16 rows, 16, 4]`; what fills up is 0."""
     size = CHUNK[kernel.dtype]
     pair = size // COLUMNS  # inputs side by side in a row of a tile
     cout, cin = kernel.shape[:2]
