@@ -26,9 +26,10 @@ from spikeloom.train.evaluate import png
 from spikeloom.train.keeper import WEIGHTS
 from spikeloom.train.run import build, read_as
 
-CALIBRATED, PROBED, SHOWN = 1024, 64, 3
+CALIBRATED, SHOWN = 1024, 3
+PROBED, PROBED_ROWS = 64, 8192  # images whose operations and activity are counted, and these times steps at most
 COMPARED = 2048  # images times steps whose layers are held at once, to compare them with the ANN's
-ROWS = 512  # images times steps in one call: what the caches hold
+ROWS, COUNTED = 512, 64  # images times steps in one call, and in one that counts: what the caches hold
 EXACT = 32  # images in one call of the Runner
 PRECISION = Choice(("float32", "bfloat16"), "of the layers while accuracy is measured")
 
@@ -157,7 +158,8 @@ def study(
     with torch.autocast("cpu", torch.bfloat16, enabled=low):
         found = measure.accuracy(runs, progress(batches, -(-len(images.test_labels) // size)) if progress else batches)
     goal = None if target is None else found.steps_to(target * dense)
-    cost, by_step = _cost(snn, prepare(images.test_images[:PROBED]))
+    probe = prepare(images.test_images[: min(PROBED, max(PROBED_ROWS // steps, 1))])
+    cost, by_step = _cost(snn, probe)
     return {
         **_head(one, snn, images, seed), **cost,
         "accuracy": {"last": None, "best": None, "validated": None, "test": found.by_step[-1]}, "epochs": [],
@@ -166,8 +168,8 @@ def study(
             "method": method, "title": route.title, "input": snn.conversion.route.input, "model": one.name, "weights": one.weights,
             "model_overrides": dict(one.overrides),
             "options": record.plain({k: str(v) if isinstance(v, Path) else v for k, v in (options or {}).items()}),
-            "calibration_images": len(calibrated), "ann_accuracy": dense, "precision": precision, "target": target, "steps_to_target": goal,
-            "ledger": snn.ledger,
+            "calibration_images": len(calibrated), "probed_images": len(probe), "ann_accuracy": dense, "precision": precision,
+            "target": target, "steps_to_target": goal, "ledger": snn.ledger,
             **by_step, "early_exit": found.early,
             "seconds_to_convert": converted - started,
         },
@@ -241,7 +243,7 @@ def _head(one: Subject, snn: Converted, images: data.ImageSet, seed: int) -> dic
 
 def _cost(snn: Converted, probe: Tensor) -> tuple[dict[str, Any], dict[str, list[float]]]:
     """Keys of the record, and those of its conversion that have one number for each step, all measured on the images `probe`."""
-    size = max(ROWS // snn.steps, 1)
+    size = max(COUNTED // snn.steps, 1)
     by_step = _operations(snn, probe.split(size))
     operations = [{**row, "acs": float(row["acs"].sum()), "analog_macs": float(row["analog_macs"].sum())} for row in by_step]
     faithful = {row["name"]: row for row in measure.fidelity(snn, probe[: max(COMPARED // snn.steps, 4)])}
