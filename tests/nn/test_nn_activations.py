@@ -2,10 +2,12 @@
 
 import pytest
 import torch
+from torch import nn
 
 from spikeloom import IF
 from spikeloom.core.errors import ParameterError
 from spikeloom.nn.activations import QCFS
+from spikeloom.nn.activations.qcfs import fit_scales
 
 
 def test_the_worked_number_and_the_levels():
@@ -73,3 +75,25 @@ def test_refusals(options, match):
 
 def test_printed_form():
     assert repr(QCFS(levels=8)) == "QCFS(levels=8)"
+
+
+def test_a_fitted_scale_is_the_one_with_the_nearest_steps(float64):
+    """Activations on the steps of a scale have that scale, doubled ones in the layer behind twice it. Of equally likely ones from 0 to 1 it
+    is 8/9 with 4 levels: the error 4 d^3 / 12 + (1 - 4 d)^3 / 3 of steps d is least at d = 2/9."""
+    steps = torch.tensor([-3.0, 0, 0.25, 0.5, 0.5, 0.75, 1]).repeat(50)
+    double = nn.Linear(1, 1, bias=False)
+    nn.init.constant_(double.weight, 2)
+    net = nn.Sequential(QCFS(4, begins="fitted"), double, QCFS(4, begins="fitted"), QCFS(4, scale=7.0))
+    fit_scales(net, steps.unsqueeze(1))
+    assert [net[i].scale.item() for i in (0, 2, 3)] == pytest.approx([1, 2, 7], abs=1e-15)
+    assert all(m.training for m in net.modules())
+    fit_scales(net[:1], torch.cat([torch.linspace(0, 1, 100_001), torch.tensor([3.0])]).unsqueeze(1))
+    assert net[0].scale.item() == pytest.approx(0.9, abs=1e-15)  # of hundredths of 3
+
+
+def test_what_no_input_reaches_keeps_its_scale():
+    net = nn.Sequential(QCFS(scale=5.0, begins="fitted"))
+    fit_scales(net, -torch.ones(4, 2))
+    assert net[0].scale.item() == 5
+    with pytest.raises(ParameterError, match=r"QCFS\.begins"):
+        QCFS(begins="sometimes")

@@ -30,34 +30,35 @@ def diehl2015_cnn(*, classes: int = 10) -> nn.Sequential:
 
 def ann_cnn(
     *, inputs: int = 1, size: int = 28, channels: Sequence[int] = (32, 64), hidden: int = 128, classes: int = 10, activation: str = "relu",
-    levels: int = 4, start: float = 8.0, slope: float = 0.1,
+    levels: int = 4, start: float = 8.0, begins: str = "given", slope: float = 0.1,
 ) -> nn.Sequential:  # fmt: skip
     """A small convolutional network with biases. x `[B, inputs, size, size]` to `[B, classes]`; activation as in `ann_vgg`."""
-    net, last = nn.Sequential(), inputs
+    net, last, chosen = nn.Sequential(), inputs, (activation, levels, start, begins, slope)
     for outputs in channels:
-        net.extend([nn.Conv2d(last, outputs, 3, padding=1), _activation(activation, levels, start, slope), nn.AvgPool2d(2)])
+        net.extend([nn.Conv2d(last, outputs, 3, padding=1), _activation(*chosen), nn.AvgPool2d(2)])
         last = outputs
     features = last * (size // 2 ** len(channels)) ** 2
-    net.extend([nn.Flatten(), nn.Linear(features, hidden), _activation(activation, levels, start, slope), nn.Linear(hidden, classes)])
+    net.extend([nn.Flatten(), nn.Linear(features, hidden), _activation(*chosen), nn.Linear(hidden, classes)])
     return net
 
 
 def ann_vgg(
     *, inputs: int = 3, channels: Sequence[int] = (64, 128, 256), classes: int = 10, activation: str = "relu", levels: int = 4,
-    start: float = 8.0, slope: float = 0.1,
+    start: float = 8.0, begins: str = "given", slope: float = 0.1,
 ) -> nn.Sequential:  # fmt: skip
     """A VGG of two convolutions a stage with average pools. x `[B, inputs, 32, 32]` to `[B, classes]`.
 
-    activation: `"relu"`, `"leaky_relu"` with `slope`, or `"qcfs"`, quantised to `levels` with a learned scale that begins at `start`.
+    activation: `"relu"`, `"leaky_relu"` with `slope`, or `"qcfs"`, quantised to `levels` with a learned scale that begins at `start`,
+    or with `begins="fitted"` where the activations of training images lie (see `QCFS`).
     """
-    net, last = nn.Sequential(), inputs
+    net, last, chosen = nn.Sequential(), inputs, (activation, levels, start, begins, slope)
     for stage, outputs in enumerate(channels):
         if stage:
             net.append(nn.AvgPool2d(2))
         for _ in range(2):
             convolution = nn.Conv2d(last, outputs, 3, padding=1, bias=False)
             nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
-            net.extend([convolution, nn.BatchNorm2d(outputs), _activation(activation, levels, start, slope)])
+            net.extend([convolution, nn.BatchNorm2d(outputs), _activation(*chosen)])
             last = outputs
     net.extend([nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(4 * last, classes)])
     return net
@@ -66,7 +67,7 @@ def ann_vgg(
 class Residual(nn.Module):
     """act(norm(conv(act(norm(conv(x))))) + shortcut(x)), the activation after the sum, as conversion wants it."""
 
-    def __init__(self, inputs: int, outputs: int, stride: int, activation: tuple[str, int, float, float]) -> None:
+    def __init__(self, inputs: int, outputs: int, stride: int, activation: tuple[str, int, float, str, float]) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
         self.norm1, self.act1 = nn.BatchNorm2d(outputs), _activation(*activation)
@@ -83,12 +84,12 @@ class Residual(nn.Module):
 
 def ann_resnet(
     depth: int = 20, *, inputs: int = 3, channels: Sequence[int] = (32, 64, 128), classes: int = 10, activation: str = "relu",
-    levels: int = 4, start: float = 8.0, slope: float = 0.1,
+    levels: int = 4, start: float = 8.0, begins: str = "given", slope: float = 0.1,
 ) -> nn.Sequential:  # fmt: skip
     """A ResNet of 6n + 2 layers for 32 x 32 images. x `[B, inputs, 32, 32]` to `[B, classes]`; activation as in `ann_vgg`."""
     if depth < 8 or (depth - 2) % 6:
         raise ParameterError(refusal("ann_resnet.depth", depth, "6n + 2: 8, 14, 20, 32 ..."))
-    chosen = (activation, levels, start, slope)
+    chosen = (activation, levels, start, begins, slope)
     net = nn.Sequential(nn.Conv2d(inputs, channels[0], 3, padding=1, bias=False), nn.BatchNorm2d(channels[0]), _activation(*chosen))
     last = channels[0]
     for stage, outputs in enumerate(channels):
@@ -102,6 +103,6 @@ def ann_resnet(
     return net
 
 
-def _activation(name: str, levels: int, start: float, slope: float) -> nn.Module:
+def _activation(name: str, levels: int, start: float, begins: str, slope: float) -> nn.Module:
     Choice(("relu", "leaky_relu", "qcfs")).check("activation", name)
-    return {"relu": nn.ReLU, "leaky_relu": lambda: nn.LeakyReLU(slope), "qcfs": lambda: QCFS(levels=levels, scale=start)}[name]()
+    return {"relu": nn.ReLU, "leaky_relu": lambda: nn.LeakyReLU(slope), "qcfs": lambda: QCFS(levels, start, begins)}[name]()

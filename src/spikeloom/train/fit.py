@@ -9,15 +9,20 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+
 from spikeloom import data
 from spikeloom.core.errors import RecipeError
 from spikeloom.core.params import Choice
 from spikeloom.io import weights, zoo
+from spikeloom.nn.activations.qcfs import fit_scales
 from spikeloom.train import record
 from spikeloom.train.keeper import WEIGHTS, Keeper
 from spikeloom.train.run import Run, Training, build
 
 LAST, CHECKPOINT = "weights-last.safetensors", "checkpoint.safetensors"
+FITTED = 256  # training images to which scales that begin fitted are fitted
 SAME = ("recipe", "steps", "encoder", "network", "training", "augment", "frames", "start")  # what makes two runs the same
 
 
@@ -49,6 +54,8 @@ def fit(
         head["fresh"] = weights.load(snn.net, begin, missing="kept")
     head["params"] = sum(p.numel() for p in snn.parameters())
     learner = Learner(run, snn, images.mean, images.std, len(images.classes))
+    if not (out / CHECKPOINT).exists() and any(getattr(module, "begins", "") == "fitted" for module in snn.modules()):
+        fit_scales(snn, learner.prepare(torch.from_numpy(np.array(images.train_images[:FITTED]))))
     learner.keep = keeper = Keeper(out, head)
     trainer = _trainer(run.training, out)
     train, *held_out = _batches(run, images, trainer.global_rank, run.training.devices)

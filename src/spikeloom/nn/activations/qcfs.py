@@ -13,9 +13,11 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from spikeloom.core import bibliography
-from spikeloom.core.params import Count, Param
+from spikeloom.core.params import Choice, Count, Param
 
 PIECE = 1 << 16  # elements at a time
+BEGINS = Choice(("given", "fitted"), "the scale at the start of training")
+TRIED = 100  # scales, from a hundredth of the largest activation to all of it
 
 
 class QCFS(nn.Module):
@@ -24,14 +26,16 @@ class QCFS(nn.Module):
     Args:
         levels: L, the number of steps from 0 to the ceiling.
         scale: lambda, the ceiling at the start of training; one learned number.
+        begins: `"given"`, with that scale, or `"fitted"`: `fit_scales` replaces it. The paper's is `"given"`.
 
     z and the result have the same shape; for 16-bit z the result is float32.
     """
 
     paper = bibliography.QCFS
 
-    def __init__(self, levels: int = 4, scale: float = 8.0) -> None:
+    def __init__(self, levels: int = 4, scale: float = 8.0, begins: str = "given") -> None:
         super().__init__()
+        self.begins = BEGINS.check("QCFS.begins", begins)
         self.levels = Count(4, low=1, doc="L, the number of steps").check("QCFS.levels", levels)
         self.scale = nn.Parameter(Param(8.0, low=0, low_open=True, doc="the ceiling").check("QCFS.scale", scale).clone())
 
@@ -40,6 +44,31 @@ class QCFS(nn.Module):
 
     def extra_repr(self) -> str:
         return f"levels={self.levels}"
+
+
+@torch.no_grad()
+def fit_scales(net: nn.Module, x: Tensor) -> None:
+    """Set the scale of each QCFS of `net` that begins `"fitted"`: of hundredths of its largest activation for inputs x the one whose steps
+    are nearest, in the mean square, to the ReLU. Layer after layer: each reads what the quantised ones before it make. One that nothing
+    reaches keeps its scale. That is how OPI and calibration choose thresholds; norms are those of evaluation."""
+
+    def fit(module: QCFS, inputs: tuple[Tensor, ...]) -> None:
+        z = inputs[0].detach().flatten()
+        z = z[:: max(z.numel() // (1 << 18), 1)].double()
+        scales = z.amax().clamp(min=0) * torch.arange(1, TRIED + 1, device=z.device) / TRIED
+        if scales[-1] > 0:
+            error = [(_Quantise.apply(z, scale, module.levels) - z.relu()).square().sum() for scale in scales]
+            module.scale.fill_(scales[torch.stack(error).argmin()])
+
+    handles = [m.register_forward_pre_hook(fit) for m in net.modules() if isinstance(m, QCFS) and m.begins == "fitted"]
+    training = net.training
+    try:
+        if handles:
+            net.eval()(x)
+    finally:
+        net.train(training)
+        for handle in handles:
+            handle.remove()
 
 
 class _Quantise(torch.autograd.Function):
