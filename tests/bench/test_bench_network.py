@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from spikeloom.bench import child, nets, network, rivals, shares
+from spikeloom.bench import child, nets, network, problem, race, rivals, shares
+from spikeloom.bench.timing import Plan
 from spikeloom.neurons import LIF, Neuron
 from spikeloom.nn.snn import SNN
 
@@ -24,7 +25,7 @@ def test_the_networks_and_their_twins(model, channels, neurons, shape):
     kinds = [m for m in net.modules() if isinstance(m, Neuron)]
     assert (len(kinds), found) == (neurons, shape)
     assert {str(m) for m in kinds} == {str(LIF(tau=2.0, threshold=1.0, surrogate="atan"))}
-    twin = network.Twin(net)
+    twin = problem.Twin(net)
     assert sum(isinstance(m, nn.ReLU) for m in twin.modules()) == neurons
     assert sum(p.numel() for p in twin.parameters()) == sum(p.numel() for p in net.parameters())
     assert twin(torch.randn(2, 3, *shape)).shape == (2, 3, 10)
@@ -45,6 +46,8 @@ def test_own_keeps_the_neurons_of_the_model():
         ({"precision": "16"}, "bench --precision: got '16'"),
         ({"channels_last": "maybe"}, "bench --channels-last: got 'maybe'"),
         ({"neuron": "LIV"}, "did you mean 'LIF'"),
+        ({"updates": 3}, r"bench --updates: got \"3, --data ''\"; must be at least 0, and 0 without --data"),
+        ({"data": "digits"}, r"bench --data: got 'digits of \[1, 8, 8\]'; must be images of \[3, 32, 32\] for vgg6"),
     ],
 )
 def test_mistakes_are_refused(options, message):
@@ -147,3 +150,19 @@ def test_a_child_that_fails_says_why(monkeypatch):
     monkeypatch.setattr(subprocess, "run", lambda words, **options: answer)
     with pytest.raises(child.ChildFailed, match="the process that measures first_use failed: .*did you mean 'LIF'"):
         child.run({"task": "first_use", "neuron": "LIV", "dtype": "float32"})
+
+
+def test_a_network_learns_from_images_that_are_not_timed(monkeypatch):
+    """Eight random images of two classes, told apart by their sign: the loss falls, and the timed ones are the first of the set."""
+    made = torch.Generator().manual_seed(0)
+    labels = torch.arange(10) % 2
+    pixels = torch.where(labels.view(-1, 1, 1, 1) > 0, 255, 0) * torch.rand(10, 3, 32, 32, generator=made).gt(0.2)
+    images = SimpleNamespace(train_images=pixels.to(torch.uint8).numpy(), train_labels=labels.numpy(), mean=(0.5,) * 3, std=(0.5,) * 3)
+    monkeypatch.setattr(problem.data, "load", lambda name, folder: images)
+    options = {**SMALL, "batch": 2, "data": "toy"}
+    fresh, taught = (network.Problem(network.Options(**options, updates=n), CPU) for n in (0, 30))
+    assert torch.equal(fresh.batch(2)[0][0], (pixels[:2] / 255 - 0.5) / 0.5) and fresh.batch(2)[1].tolist() == [0, 1]
+    assert taught.step("spikeloom")().item() < 0.95 * fresh.step("spikeloom")().item()
+    events = network._bench(network.Options(**options), race.Place(plan=Plan(rounds=1), show=False), lambda text: None, "network", CPU)
+    densities = next(row["densities"] for row in events["results"] if row["impl"] == "spikeloom-events")
+    assert len(densities) == 7 and all(d is None or 0 <= d <= 1 for d in densities.values())

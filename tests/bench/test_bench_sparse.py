@@ -6,10 +6,11 @@ import json
 import pytest
 import torch
 
-from spikeloom.bench import race, sparse
+from spikeloom import data
+from spikeloom.bench import race, sparse, spikes
 from spikeloom.bench.timing import Plan
 from spikeloom.cli import main
-from spikeloom.core.errors import ParameterError
+from spikeloom.core.errors import DataError, ParameterError
 from spikeloom.engine import cache
 
 QUICK = ("--rounds", "1", "--budget", "0.01", "--malloc", "untuned")
@@ -63,3 +64,20 @@ def test_what_is_wrong_is_not_timed(monkeypatch):
 def test_mistakes(options, message):
     with pytest.raises(ParameterError, match=message):
         sparse.Options(**options)
+
+
+def test_the_spikes_of_a_network_on_real_images(capsys, tmp_path, monkeypatch):
+    """The zoo's small network on MNIST, T = 8: its one convolution that reads spikes, at the density that its input has."""
+    try:
+        data.load("mnist")
+    except DataError as error:
+        pytest.skip(str(error))
+    out = tmp_path / "real.json"
+    assert main(["bench", "sparse", "--model", "ann-cnn-mnist", "--steps", "8", "--batches", "2", "--json", str(out), *QUICK]) == 0
+    record = json.loads(out.read_text())
+    (read,) = spikes.real("ann-cnn-mnist", "", "rueckauer2017", 8, 2)
+    assert read.spikes.shape[0] == 2 and torch.equal(read.spikes, read.spikes.round()) and 0 < read.spikes.max() < 2**read.planes
+    counted = sum((read.spikes.int() >> k & 1).sum().item() for k in range(read.planes)) / read.spikes.numel()
+    assert [row["density"] for row in record["results"]] == [pytest.approx(counted, rel=1e-12)] * 2
+    assert {row["dtype"] for row in record["results"]} == {"float32", "int8"} and record["gate"][0]["text"] == "all outputs equal"
+    assert f"{counted:.2%}" in capsys.readouterr().out and out.with_suffix(".svg").exists()

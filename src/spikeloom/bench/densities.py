@@ -17,6 +17,8 @@ STYLES = {True: "-", False: (0, (2, 1.5))}  # the smallest batch, and others
 
 def draw(figure: Figure, record: dict[str, Any]) -> None:
     """Fill `figure`."""
+    if record["options"]["model"]:
+        return _scattered(figure, record)
     layers = list(dict.fromkeys(row["layer"] for row in record["results"]))
     columns, lines = min(COLUMNS, max(1, len(layers))), max(1, -(-len(layers) // COLUMNS))
     figure.set_size_inches(WIDTH * columns, HEIGHT * lines + 0.6)
@@ -29,6 +31,23 @@ def draw(figure: Figure, record: dict[str, Any]) -> None:
         axes.set_axis_off()
     if named:
         figure.legend(list(named.values()), list(named), loc="outside lower left", ncols=len(named))
+
+
+def _scattered(figure: Figure, record: dict[str, Any]) -> None:
+    """Layers of one network, each with its own density."""
+    figure.set_size_inches(1.6 * WIDTH, 1.4 * HEIGHT)
+    axes, rows = figure.subplots(), record["results"]
+    smallest = min((row["batch"] for row in rows), default=1)
+    for dtype, batch in dict.fromkeys((row["dtype"], row["batch"]) for row in rows):
+        points = [(100 * row["density"], row["speedup_vs_dense"]) for row in rows if (row["dtype"], row["batch"]) == (dtype, batch)]
+        colour, marker = SERIES[dtype != "float32"], "o" if batch == smallest else "^"
+        axes.plot(*zip(*points, strict=True), linestyle="", marker=marker, color=colour, label=f"{dtype}, batch {batch}")
+    axes.axhline(1, **ANN)
+    axes.set_xscale("log")
+    log_axis(axes.yaxis)
+    axes.set_title(record["options"]["model"])
+    axes.set_xlabel("events, % of the inputs")
+    figure.legend(loc="outside lower left", ncols=4)
 
 
 def _panel(axes: Axes, rows: list[dict[str, Any]]) -> dict[str, Line2D]:

@@ -6,133 +6,25 @@ import copy
 import math
 import statistics
 from collections.abc import Callable
-from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from spikeloom.bench import child, nets, rivals, shares
+from spikeloom.bench import child, rivals, shares
 from spikeloom.bench.gate import Verdict
 from spikeloom.bench.memory import saved_bytes
+from spikeloom.bench.problem import GATED, RELU, Options, Problem, Step, contenders
 from spikeloom.bench.race import Field, Place, head, rows
 from spikeloom.bench.rivals.eager import reference_backend
 from spikeloom.bench.timing import Run
-from spikeloom.core.errors import ParameterError, refusal
-from spikeloom.core.params import Choice
 from spikeloom.neurons import Neuron
-from spikeloom.nn.losses import known as losses
 from spikeloom.nn.snn import SNN
 
 # loss, relative; gradients, distance over length. In float64 nothing flips a spike; in 32 bits a fused norm may round one across; in 16
 # bits so many flip that gradients only have to be finite: the equations were checked before
 TOLERANCE = {torch.float64: (1e-8, 1e-6), torch.float32: (1e-2, 0.1), torch.bfloat16: (0.1, 1e6)}
-GATED = 2  # images in the gate's batch
-RELU = "relu"
-
-
-@dataclass(frozen=True)
-class Options:
-    """channels: of the stages, () for the model's own; for the layer its one width, and `side`. neuron: a name, or "own" for the model's.
-    reference, peak, where: whether to run our reference loop too, and to measure memory and shares."""
-
-    model: str = "ds_resnet20"
-    channels: tuple[int, ...] = ()
-    neuron: str = "LIF"
-    batch: int = 32
-    steps: int = 4
-    side: int = 32
-    precision: str = "32"
-    channels_last: str = "no"
-    reference: str = "no"
-    peak: str = "yes"
-    where: str = "yes"
-
-    def __post_init__(self) -> None:
-        if not self.channels:
-            object.__setattr__(self, "channels", nets.KNOWN.get(self.model, (None, (64,)))[1])
-        for name in ("batch", "steps", "side", *self.channels):
-            value = getattr(self, name) if isinstance(name, str) else name
-            if value < 1:
-                raise ParameterError(refusal(f"bench --{name if isinstance(name, str) else 'channels'}", value, "at least 1"))
-        Choice(("32", "bf16")).check("bench --precision", self.precision)
-        for name in ("channels_last", "reference", "peak", "where"):
-            Choice(("yes", "no")).check(f"bench --{name.replace('_', '-')}", getattr(self, name))
-
-
-class Step:
-    """One training step of `net`, which takes `[T, B, ...]`: loss and gradients."""
-
-    def __init__(self, net: nn.Module, x: Tensor, labels: Tensor, precision: str = "32") -> None:
-        self.net, self.x, self.labels, self.precision = net, x, labels, precision
-
-    def forward(self) -> Tensor:
-        """The loss."""
-        half = torch.autocast(self.x.device.type, torch.bfloat16) if self.precision == "bf16" else nullcontext()
-        with half:
-            outputs = self.net(self.x)
-        outputs = outputs.float() if self.precision == "bf16" else outputs
-        if outputs.dim() > 3:  # a layer: the mean over its map
-            outputs = outputs.flatten(3).mean(3)
-        return losses["mean_cross_entropy"](outputs, self.labels % outputs.shape[2])
-
-    def __call__(self) -> Tensor:
-        """The loss, with the gradients left in the parameters."""
-        self.net.zero_grad(set_to_none=True)
-        loss = self.forward()
-        loss.backward()
-        return loss
-
-
-class Twin(nn.Module):
-    """The network with ReLU, over `[T, B, ...]` as one batch of T*B."""
-
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        self.net = nets.replaced(net, nn.ReLU)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.net(x.flatten(0, 1)).unflatten(0, x.shape[:2])
-
-
-class Problem:
-    """Network, input and labels of `options`, the same in every process."""
-
-    def __init__(self, options: Options, device: torch.device) -> None:
-        torch.manual_seed(0)
-        self.options, self.device = options, device
-        if options.model == "layer":
-            net, shape = nets.layer(options.channels, options.side)
-            net = net if options.neuron == "own" else nets.replaced(net, lambda: nets.load(options.neuron))
-        else:
-            net, shape = nets.build(options.model, options.channels, options.neuron)
-        self.net, self.shape = net.to(device), shape
-
-    def batch(self, size: int, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
-        """Input `[T, B, C, H, W]`, each image the same at all steps, and labels `[B]`."""
-        generator = torch.Generator().manual_seed(1)
-        images = torch.randn(size, *self.shape, generator=generator, dtype=torch.float32)
-        labels = torch.randint(0, 10, (size,), generator=generator)
-        folded = images.repeat(self.options.steps, 1, 1, 1).to(self.device, dtype)
-        if self.options.channels_last == "yes":
-            folded = folded.contiguous(memory_format=torch.channels_last)
-        return folded.unflatten(0, (self.options.steps, size)), labels.to(self.device)
-
-    def made(self, impl: str) -> nn.Module:
-        """The network by `impl`, over `[T, B, ...]`, with the problem's weights. Raises Unavailable."""
-        net = Twin(self.net) if impl == RELU else contenders()[impl].network(self.net)
-        net = net.to(self.device)
-        return net.to(memory_format=torch.channels_last) if self.options.channels_last == "yes" else net
-
-    def step(self, impl: str, size: int | None = None) -> Step:
-        """The training step of `impl`, ready to run."""
-        return Step(self.made(impl), *self.batch(size or self.options.batch), self.options.precision)
-
-
-def contenders() -> dict[str, rivals.Rival]:
-    """Every registered implementation by its name."""
-    return {cls.impl: cls() for cls in rivals.known.values()}
 
 
 def bench(options: Options, place: Place, told: Callable[[str], object] = print, what: str = "network") -> dict[str, Any]:
@@ -156,6 +48,8 @@ def _bench(options: Options, place: Place, told: Callable[[str], object], what: 
         row["peak_mib"] = _peak(impl, options, place, told) if impl in steps and options.peak == "yes" else None
         if impl in steps and options.where == "yes" and device.type == "cpu":
             row["where"] = shares.measure(steps[impl])
+        if isinstance(net := getattr(getattr(steps.get(impl), "net", None), "snn", None), SNN):
+            row["densities"] = {name: taken.density for name, taken in net.ways().items()}
     constants = {"neuron": _neuron(problem.net), "neurons_per_image": units, "parameters": sum(p.numel() for p in problem.net.parameters())}
     step = "forward, mean cross-entropy and backward; without the optimiser"
     return head(what, asdict(options), place, field) | {"constants": constants | {"step": step}, "results": results}
@@ -253,4 +147,4 @@ def _over(row: dict[str, Any], unit: dict[str, Any] | None) -> float | None:
 def _peak(impl: str, options: Options, place: Place, told: Callable[[str], object]) -> float:
     told(f"peak memory of {impl}, in a process of its own")
     here = {"device": place.device, "threads": place.threads, "malloc": place.malloc}
-    return child.run({"task": "peak", "impl": impl, "options": asdict(options), **here})["bytes"] / 2**20
+    return child.run({"task": "peak", "impl": impl, "options": asdict(replace(options, updates=0)), **here})["bytes"] / 2**20
