@@ -3,7 +3,8 @@ from spikeloom.train.run import Data, Network, Run, Training
 
 
 def ann_resnet20_cifar10() -> Run:
-    """An ordinary ResNet-20 of 32-64-128 channels on CIFAR-10, to convert; `activation=qcfs` trains what the route qcfs wants.
+    """An ordinary ResNet-20 of 32-64-128 channels on CIFAR-10, to convert; `activation=qcfs` trains what the route qcfs wants,
+    with `begins=fitted` from the weights of the ReLU network.
 
     QCFS's authors train theirs for 300 epochs with the same optimiser; this budget is two hours on two cores.
     """
