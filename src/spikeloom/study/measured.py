@@ -1,93 +1,34 @@
-"""A conversion measured: one trained network, one method, one data set, one record."""
+"""Accuracy, fidelity and cost of a conversion on the whole test set, as a record."""
 
 from __future__ import annotations
 
 import dataclasses
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from spikeloom import data, infer, measure, models, recipes
-from spikeloom.convert import Affine, Converted, convert, files, routes
-from spikeloom.convert.passes import NameModules
-from spikeloom.convert.take import take
-from spikeloom.core.errors import ParameterError, RecipeError, refusal
+from spikeloom import data, infer, measure
+from spikeloom.convert import Converted, routes
+from spikeloom.core.errors import ParameterError, refusal
 from spikeloom.core.params import Choice, nearest
-from spikeloom.io import weights, zoo
 from spikeloom.neurons import Neuron
-from spikeloom.train import experiment, record
+from spikeloom.study.inputs import CALIBRATED, Prepare, ready
+from spikeloom.study.subjects import Subject
+from spikeloom.train import record
 from spikeloom.train.evaluate import png
-from spikeloom.train.keeper import WEIGHTS
-from spikeloom.train.run import build, read_as
+from spikeloom.train.run import read_as
 
-CALIBRATED, SHOWN = 1024, 3
+SHOWN = 3  # samples
 PROBED, PROBED_ROWS = 64, 8192  # images whose operations and activity are counted, and these times steps at most
 COMPARED = 2048  # images times steps whose layers are held at once, to compare them with the ANN's
 ROWS, COUNTED = 512, 64  # images times steps in one call, and in one that counts: what the caches hold
 EXACT = 32  # images in one call of the Runner
 PRECISION = Choice(("float32", "bfloat16"), "of the layers while accuracy is measured")
-
-
-@dataclass(frozen=True)
-class Subject:
-    """A trained network as it is named on the command line. pixels: `"raw"`, in [0, 1], or `"standardised"`, as it was trained.
-
-    overrides: what its run had changed in the recipe.
-    """
-
-    name: str
-    net: nn.Module
-    pixels: str
-    weights: str
-    overrides: Mapping[str, Any] = field(default_factory=dict)
-
-
-def subject(what: str, weights_file: Path | None = None, pixels: str | None = None) -> Subject:
-    """The network `what`: a run folder, a recipe, a model's name, a name of the zoo, or a file (`.pt2` of torch.export, `.onnx`).
-
-    Raises RecipeError for an unknown name and for a recipe without weights.
-    """
-    path, kind, changed = Path(what), "raw", {}
-    if path.suffix in (".pt2", ".onnx"):
-        net: nn.Module = (files.load_exported if path.suffix == ".pt2" else files.load_onnx)(path)
-        return Subject(path.stem, net, pixels or kind, path.name)
-    if path.is_dir():
-        old = record.read(path)
-        changed = old["overrides"]
-        run = recipes.load(old["recipe"], changed)
-        weights_file = weights_file or path / WEIGHTS
-    elif weights_file is None and what in (kept := zoo.cards()):
-        return Subject(what, zoo.load(what), pixels or kept[what].pixels, f"zoo, sha256 {kept[what].sha256[:12]}")
-    elif what in recipes.known:
-        run = recipes.load(what)
-    elif (function := what.replace("-", "_")) in models.known:
-        return Subject(what, _filled(what, models.known[function](), weights_file), pixels or kind, _place(weights_file))
-    else:
-        names = [*zoo.cards(), *recipes.known, *(name.replace("_", "-") for name in models.known)]
-        raise RecipeError(f"convert: got {what!r}, neither a run folder, nor a .pt2 or .onnx file, nor a name; {nearest(what, names)}")
-    experiment.refuse(run, "convert")
-    snn = build(run)
-    raw = snn.encoder is not None and snn.encoder.domain == "raw"
-    net = _filled(what, snn.net, weights_file)
-    return Subject(run.recipe, net, pixels or ("raw" if raw else "standardised"), _place(weights_file), changed)
-
-
-def _place(weights_file: Path | None) -> str:
-    """Name and folder of a file: enough to know it by, and nothing of the machine."""
-    return "/".join(weights_file.absolute().parts[-2:]) if weights_file else "none"
-
-
-def _filled(what: str, net: nn.Module, weights_file: Path | None) -> nn.Module:
-    if weights_file is None:
-        raise RecipeError(refusal("convert --weights", None, "a .safetensors or .npz file", f"{what!r} names a network without weights"))
-    weights.load(net, weights_file)
-    return net.eval()
 
 
 def read_options(method: str, texts: Mapping[str, str]) -> dict[str, Any]:
@@ -101,34 +42,6 @@ def read_options(method: str, texts: Mapping[str, str]) -> dict[str, Any]:
         # None is the default of numbers only
         found[name] = read_as(f"{method}.{name}", texts[name], 0 if known[name] is None else known[name])
     return found
-
-
-class Ready(NamedTuple):
-    """A network converted for an image set. net: the ANN for the inputs that `prepare` makes; calibrated: inputs it was converted with."""
-
-    snn: Converted
-    net: nn.Module
-    prepare: Prepare
-    calibrated: Tensor
-
-
-def ready(
-    one: Subject, method: str, images: data.ImageSet, steps: int, *, seed: int = 0, calibration: int = CALIBRATED,
-    options: Mapping[str, Any] | None = None,
-) -> Ready:  # fmt: skip
-    """The network converted, on training images that `seed` chooses; the arguments are those of `study`."""
-    prepare = Prepare(images, routes.load(method, options).input, one.pixels)
-    net = prepare.adapt(_plain(one.net, prepare(images.train_images[:2])))
-    inputs = calibration_inputs(images, prepare, seed, calibration)
-    torch.manual_seed(seed)
-    snn = convert(net, method, inputs, steps, **(options or {}))
-    return Ready(snn.to(memory_format=torch.channels_last), net, prepare, inputs)  # pools are eight times as fast, convolutions twice
-
-
-def calibration_inputs(images: data.ImageSet, prepare: Callable[[np.ndarray], Tensor], seed: int, count: int) -> Tensor:
-    """`count` training images that `seed` chooses, none of the validation split, as the network takes them."""
-    train, _ = data.split(images.train_labels, images.validation)
-    return prepare(images.train_images[np.sort(np.random.default_rng(seed).permutation(train)[:count])])
 
 
 def study(
@@ -189,38 +102,10 @@ def answer(found: Mapping[str, Any]) -> dict[str, Any]:
     return {**{key: conversion[key] for key in keys}, "accuracy": found["accuracy_by_step"], **own}
 
 
-class Prepare:
-    """uint8 images as the converted network takes them: in [0, 1] where spikes stand for pixels, else as the ANN was trained."""
-
-    def __init__(self, images: data.ImageSet, given: str, pixels: str) -> None:
-        Choice(("raw", "standardised")).check("convert --pixels", pixels)
-        self.mean, self.std = images.mean, images.std
-        self.raw = given != "current" or pixels == "raw"
-        self.inside = self.raw and pixels == "standardised"
-
-    def __call__(self, pixels: np.ndarray) -> Tensor:
-        tensor = torch.from_numpy(np.array(pixels))
-        return data.normalise(tensor) if self.raw else data.normalise(tensor, self.mean, self.std)
-
-    def adapt(self, net: nn.Module) -> nn.Module:
-        """The network for such images: where they stay in [0, 1], it standardises them itself."""
-        if not self.inside:
-            return net
-        mean, std = torch.tensor(self.mean), torch.tensor(self.std)
-        return nn.Sequential(Affine(1 / std, -mean / std), net)
-
-
 def _batches(images: data.ImageSet, prepare: Prepare, size: int) -> Iterator[tuple[Tensor, Tensor]]:
     for start in range(0, len(images.test_labels), size):
         rows = slice(start, start + size)
         yield prepare(images.test_images[rows]), torch.from_numpy(np.array(images.test_labels[rows]))
-
-
-def _plain(net: nn.Module, sample: Tensor) -> nn.Module:
-    """The network as modules: what torch.export wrote for one size of batch takes any."""
-    taken = take(net, sample)
-    NameModules().run(taken)
-    return taken.module
 
 
 @torch.no_grad()
