@@ -1,9 +1,11 @@
+import dataclasses
 import json
 from pathlib import Path
 
 import lightning
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from spikeloom import recipes
@@ -14,6 +16,7 @@ from spikeloom.train.checkpoint import SafeCheckpointIO
 from spikeloom.train.evaluate import evaluate
 from spikeloom.train.fit import fit
 from spikeloom.train.keeper import picked_epoch
+from spikeloom.train.run import Data, Network
 
 TINY = {"epochs": 2, "steps": 3}
 
@@ -69,6 +72,24 @@ def test_training_begins_with_the_weights_that_are_given(trained, tmp_path):
     assert fit(run, tmp_path / "tuned", resume="allowed", overrides=still, start=out)["accuracy"] == tuned["accuracy"]
     with pytest.raises(DataError, match="no-such-network"):
         fit(run, tmp_path / "other", start="no-such-network")
+
+
+def test_scales_that_begin_fitted_are_fitted_once(tmp_path):
+    """Weights of a ReLU network bring no scales, those of a QCFS network keep theirs."""
+    plain = recipes.load("ann-cnn-mnist", {"epochs": 1, "lr": 1e-30})  # nothing moves in float32
+    small = {"size": 8, "channels": (2, 2), "hidden": 4}
+    relu = dataclasses.replace(plain, data=Data("digits"), network=Network("ann_cnn", small))
+    qcfs = dataclasses.replace(relu, network=Network("ann_cnn", {**small, "activation": "qcfs", "begins": "fitted"}))
+    fit(relu, tmp_path / "relu")
+    fitted = fit(qcfs, tmp_path / "fitted", start=tmp_path / "relu")
+    found = weights.read(tmp_path / "fitted" / "weights-last.safetensors")
+    scales = {name: value.item() for name, value in found.items() if name.endswith("scale")}
+    assert sorted(fitted["fresh"]) == sorted(scales) and len(scales) == 3 and 8 not in scales.values()
+    shifted = {name: value + 1 if name in scales else value for name, value in found.items()}
+    save_file(shifted, tmp_path / "shifted.safetensors")
+    fit(qcfs, tmp_path / "again", start=tmp_path / "shifted.safetensors")
+    kept = weights.read(tmp_path / "again" / "weights-last.safetensors")
+    assert {name: kept[name].item() for name in scales} == pytest.approx({name: value + 1 for name, value in scales.items()}, abs=1e-6)
 
 
 def test_a_folder_that_holds_a_run_is_not_overwritten(trained):

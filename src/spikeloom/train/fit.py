@@ -54,7 +54,8 @@ def fit(
         head["fresh"] = weights.load(snn.net, begin, missing="kept")
     head["params"] = sum(p.numel() for p in snn.parameters())
     learner = Learner(run, snn, images.mean, images.std, len(images.classes))
-    if not (out / CHECKPOINT).exists() and any(getattr(module, "begins", "") == "fitted" for module in snn.modules()):
+    untrained = begin is None or head["fresh"]  # scales that weights bring stay
+    if untrained and not (out / CHECKPOINT).exists() and any(getattr(module, "begins", "") == "fitted" for module in snn.modules()):
         fit_scales(snn, learner.prepare(torch.from_numpy(np.array(images.train_images[:FITTED]))))
     learner.keep = keeper = Keeper(out, head)
     trainer = _trainer(run.training, out)
