@@ -10,14 +10,15 @@ extern "C" int begun(const I* with) {
   const I steps = with[0], pixels = with[1], channels = with[2], pitch = (pixels * channels + 63) / 64, per = (channels + 63) / 64;
   const Word* const bits = (const Word*)with[4];
   Word* const out = (Word*)with[5];
+  for (I t = 0; t < steps; ++t)
 #pragma omp parallel for num_threads((int)with[3]) schedule(static)
-  for (I q = 0; q < steps * pixels; ++q)
-    for (I k = 0; k < per; ++k) {
-      const I first = q % pixels * channels + 64 * k, count = channels - 64 * k < 64 ? channels - 64 * k : 64, shift = first % 64;
-      const Word* const at = bits + q / pixels * pitch + first / 64;
-      Word found = at[0] >> shift;
-      if (shift + count > 64) found |= at[1] << (64 - shift);
-      out[q * per + k] = count < 64 ? found & (((Word)1 << count) - 1) : found;
-    }
+    for (I q = 0; q < pixels; ++q)
+      for (I k = 0; k < per; ++k) {
+        const I first = q * channels + 64 * k, count = channels - 64 * k < 64 ? channels - 64 * k : 64, shift = first % 64;
+        const Word* const at = bits + t * pitch + first / 64;
+        // without a branch that nobody can foresee: bits of at[0] that come in where at[1] is not needed lie behind count
+        const Word found = at[0] >> shift | at[shift + count > 64] << 1 << (63 - shift);
+        out[(t * pixels + q) * per + k] = count < 64 ? found & (((Word)1 << count) - 1) : found;
+      }
   return 0;
 }

@@ -26,54 +26,48 @@ def largest(x: Tensor, kernel_size: Pair, stride: Pair, padding: Pair = (0, 0)) 
     known = emitted.of(x)
     if known is None or known.spikes is None or x.dim() != 4:
         return F.max_pool2d(x, kernel_size, stride, padding)
-    pool = _Pool(known.spikes, kernel_size, stride, padding)
-    y = _Largest.apply(x, pool)
-    window = None if known.window is None else pool.opened(known.window)
-    emitted.put(y, pool.found, window, known.watches)
+    bits = known.spikes
+    found = max_pool2d(bits, kernel_size, stride, padding)
+    threads = torch.get_num_threads() if bits.words.numel() >= ALONE else 1
+    n, channels, height, width = bits.shape
+    facts = (
+        threads, n, height, width, bits.words.shape[-1], *found.shape[2:], *kernel_size, *stride, *padding, bits.planes, bits.planes, 0,
+        channels,
+    )  # fmt: skip
+    y = _Largest.apply(x, bits.words, found, facts)
+    emitted.put(y, found, known.window and _opened(bits.words, found, facts, known.window), known.watches)
     return y
 
 
-class _Pool:
-    """One call: `bits` are read, `found` is what comes out."""
-
-    def __init__(self, bits: Bits, kernel: Pair, stride: Pair, padding: Pair) -> None:
-        self.found = max_pool2d(bits, kernel, stride, padding)
-        n, self.channels, height, width = bits.shape
-        threads = torch.get_num_threads() if bits.words.numel() >= ALONE else 1
-        self.facts = (
-            threads, n, height, width, bits.words.shape[-1], *self.found.shape[2:], *kernel, *stride, *padding, bits.planes, bits.planes, 0,
-        )  # fmt: skip
-        self.words, self.shape = bits.words, bits.shape
-
-    def opened(self, window: Bits) -> Bits:
-        """Where the window of the neuron is open whose value is the largest."""
-        out = torch.empty_like(self.found.words[:1])
-        self._call("opened", window.words, out)
-        return Bits(out, self.channels)
-
-    def pulled(self, grad: Tensor) -> Tensor:
-        """The gradient `[N, C, H, W]` (channels_last) of the input, for that of the output."""
-        rows = grad.contiguous(memory_format=torch.channels_last).movedim(1, -1).contiguous()
-        n, channels, height, width = self.shape
-        out = torch.empty(n, height, width, channels)
-        self._call("pulled", rows, out)
-        return out.movedim(-1, 1)
-
-    def _call(self, name: str, *tensors: Tensor) -> None:
-        _function(name)(_pack(*self.facts, self.channels, *(t.data_ptr() for t in (self.words, self.found.words, *tensors))))
-
-
 class _Largest(torch.autograd.Function):
+    """words: those of x, `found` those of the result; they are what is saved."""
+
     @staticmethod
-    def forward(ctx: Any, x: Tensor, pool: _Pool) -> Tensor:
-        ctx.pool = pool
-        return unpack(pool.found)
+    def forward(ctx: Any, x: Tensor, words: Tensor, found: Bits, facts: tuple[int, ...]) -> Tensor:
+        ctx.save_for_backward(words, found.words)
+        ctx.facts, ctx.shape = facts, x.shape
+        return unpack(found)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         if torch.is_grad_enabled():
             raise SpikeloomError("a pool of bits has no second derivatives; drop create_graph=True, or set engine='dense'")
-        return ctx.pool.pulled(grad), None
+        n, channels, height, width = ctx.shape
+        rows = grad.contiguous(memory_format=torch.channels_last).movedim(1, -1).contiguous()
+        pulled = torch.empty(n, height, width, channels)
+        _call("pulled", ctx.facts, *ctx.saved_tensors, rows, pulled)
+        return pulled.movedim(-1, 1), None, None, None
+
+
+def _opened(words: Tensor, found: Bits, facts: tuple[int, ...], window: Bits) -> Bits:
+    """Where the window of the neuron is open whose value is the largest."""
+    out = torch.empty_like(found.words[:1])
+    _call("opened", facts, words, found.words, window.words, out)
+    return Bits(out, found.channels)
+
+
+def _call(name: str, facts: tuple[int, ...], *tensors: Tensor) -> None:
+    _function(name)(_pack(*facts, *(t.data_ptr() for t in tensors)))
 
 
 @cache
