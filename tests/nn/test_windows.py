@@ -1,12 +1,12 @@
 """Input gradients only where the surrogate's window of the neuron before is open: which windows, whose layers, the same training."""
 
 import copy
-import gc
 
 import pytest
 import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
+from trained import agree, gradients, vgg
 
 from spikeloom import LIF, MLF, SNN, neurons
 from spikeloom.engine import emitted, trace
@@ -103,46 +103,8 @@ def test_a_backward_that_is_not_linear_has_no_window():
     assert emitted.of(y).window is None
 
 
-def vgg(pool=False, **options):
-    net = nn.Sequential()
-    for inputs, outputs in ((2, 24), (24, 40), (40, 40)):
-        net.extend([nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), LIF(threshold=0.6, **options)])
-        if pool:
-            net.append(nn.MaxPool2d(2))
-    net.extend([nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(40, 5)])
-    return net.to(memory_format=torch.channels_last)
-
-
 def resnet():
     return ds_resnet(8, channels=(16, 24, 32), classes=5, inputs=2).to(memory_format=torch.channels_last)
-
-
-def gradients(net, engine, look=None, **options):
-    """Parameters' gradients of one step; and the SNN. look: called with the network before the backward pass."""
-    net = copy.deepcopy(net)
-    snn = SNN(net, 3, engine=engine, **options)
-    x = torch.rand(4, 2, 8, 8, generator=torch.Generator().manual_seed(1))
-    y = snn(x)
-    if look:
-        look(net)
-    (y * torch.randn(y.shape, generator=torch.Generator().manual_seed(2))).sum().backward()
-    return [p.grad for p in net.parameters()], snn
-
-
-def agree(ours, plain):
-    for a, b in zip(ours, plain, strict=True):
-        assert (a - b).norm() <= 1e-5 * b.norm() + 1e-7
-
-
-@pytest.fixture
-def calls(monkeypatch):
-    """How often a restricted gradient is computed."""
-    from spikeloom.engine.events import layer
-
-    module, made = __import__("sys").modules[layer.__module__], []
-    plain = module.conv2d_input
-    monkeypatch.setattr(module, "conv2d_input", lambda *args: made.append(1) or plain(*args))
-    return made
 
 
 @pytest.mark.parametrize("make, layers", [(vgg, 2), (lambda: vgg(pool=True), 2), (resnet, 4)])
@@ -191,49 +153,6 @@ def test_linear_layers_and_groups_stay_dense(calls):
     assert not calls
 
 
-class Looked(nn.Module):
-    """A neuron and a convolution, and somebody who looks at the spikes between them."""
-
-    def __init__(self, how, pool):
-        super().__init__()
-        self.first, self.neuron, self.conv, self.how = nn.Conv2d(2, 16, 3, padding=1), LIF(), nn.Conv2d(16, 8, 3), how
-        self.pool = pool
-        self.seen = []
-        self.to(memory_format=torch.channels_last)
-
-    def forward(self, x):
-        spikes = self.neuron(self.first(x))
-        if self.how == "before":
-            spikes.register_hook(self.seen.append)
-        y = self.conv(self.pool(spikes))
-        if self.how == "after":
-            spikes.register_hook(self.seen.append)
-        if self.how in ("held", "retained"):
-            self.seen = [spikes]
-        if self.how == "retained":
-            spikes.retain_grad()
-        return y.flatten(1)
-
-
-@pytest.mark.parametrize("how", ["before", "after", "held", "retained", "nobody"])
-@pytest.mark.parametrize("pool", [nn.Identity(), nn.MaxPool2d(2), nn.MaxPool2d(3, 2, 1)])
-def test_who_looks_at_the_gradient_gets_all_of_it(how, pool, calls):
-    net, x = Looked(how, pool), torch.randn(3, 2, 7, 7)
-    seen = []
-    for engine in ("dense", "sparse"):
-        net.seen = []
-        y = SNN(net, 2, engine=engine)(x)
-        gc.collect()
-        if how == "held":
-            seen.append(torch.autograd.grad(y.sum(), net.seen[0])[0])
-            continue
-        y.sum().backward()
-        seen.append(net.seen[0].grad if how == "retained" else net.seen[0] if net.seen else None)
-    assert len(calls) == (how == "nobody")
-    if how != "nobody":
-        torch.testing.assert_close(seen[1], seen[0])
-
-
 @pytest.mark.parametrize("kind", ["full_backward", "full_backward_pre", "forward"])
 def test_hooks_of_modules(kind, calls):
     net, x = vgg(), torch.rand(2, 2, 8, 8)
@@ -248,40 +167,6 @@ def test_hooks_of_modules(kind, calls):
         found.append([*seen, *(p.grad for p in ours.parameters())])
     agree(found[1], found[0])
     assert len(calls) == 1  # of the two layers, that whose input the hook does not stand before
-
-
-def silenced(module, args, spikes):
-    spikes.data[:, :3] = 0
-
-
-class Written(nn.Module):
-    """Somebody writes to the spikes, so that they are not what the neuron's kernel wrote."""
-
-    def __init__(self, how):
-        super().__init__()
-        self.first, self.neuron, self.pool, self.conv = nn.Conv2d(2, 16, 3, padding=1), LIF(), nn.MaxPool2d(2), nn.Conv2d(16, 8, 3)
-        self.how = how
-        self.to(memory_format=torch.channels_last)
-        if how == "hook":
-            self.neuron.register_forward_hook(silenced)
-        if how == "pool's":
-            self.pool.register_forward_hook(silenced)
-
-    def forward(self, x):
-        spikes = self.neuron(self.first(x))
-        if self.how == "data":
-            spikes.data.mul_(torch.arange(16).view(-1, 1, 1) % 2)
-        if self.how == "in place":
-            with torch.no_grad():
-                spikes.mul_(torch.arange(16).view(-1, 1, 1) % 2)
-        return self.conv(self.pool(spikes)).flatten(1)
-
-
-@pytest.mark.parametrize("how", ["hook", "pool's", "data", "in place"])
-def test_who_writes_to_the_spikes_is_heard(how):
-    net, x = Written(how), torch.randn(3, 2, 7, 7)
-    dense, sparse = (SNN(net, 2, engine=engine)(x) for engine in ("dense", "sparse"))
-    torch.testing.assert_close(sparse, dense)
 
 
 class Shared(nn.Module):
@@ -307,7 +192,8 @@ def test_gradients_of_all_readers_are_summed(calls):
 
 @pytest.mark.parametrize("memory", ["plain", "packed"])
 @pytest.mark.parametrize("reentrant", [False, True])
-def test_checkpoints(memory, reentrant):
+@pytest.mark.parametrize("pool", [False, True])
+def test_checkpoints(memory, reentrant, pool):
     class Checkpointed(nn.Module):
         def __init__(self, net):
             super().__init__()
@@ -318,7 +204,7 @@ def test_checkpoints(memory, reentrant):
                 x = checkpoint(part, x, use_reentrant=reentrant)
             return x
 
-    net = vgg()
+    net = vgg(pool)
     plain, _ = gradients(net, "dense")
     if reentrant:  # it needs an input with a gradient
         x = torch.rand(4, 2, 8, 8, generator=torch.Generator().manual_seed(1)).requires_grad_()

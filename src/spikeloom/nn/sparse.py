@@ -42,7 +42,7 @@ class Counts(NamedTuple):
 class Reader:
     """A layer and what it reads, None where that is not known to be counts; how its last call was computed.
 
-    before: the neuron whose spikes it reads, and the max-pools between them.
+    before: the neurons whose spikes it reads, and the max-pools between them and it.
     """
 
     name: str
@@ -82,7 +82,8 @@ def readers(net: nn.Module, graph: fx.Graph | None, given: Counts | None = None)
             read = None
         if isinstance(layer, nn.Conv2d) and (layer.padding_mode != "zeros" or isinstance(layer.padding, str)):
             read = None
-        found[layer] = Reader(node.target, layer, read, _before(node, modules))  # type: ignore[index, arg-type]
+        before = _before(node, modules) + (found[layer].before if layer in found else ())
+        found[layer] = Reader(node.target, layer, read, before)  # type: ignore[index, arg-type]
     return list(found.values())
 
 
