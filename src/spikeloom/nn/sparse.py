@@ -1,7 +1,8 @@
 """Convolutions and linear layers that read spikes work by events: found in a network's graph, swapped while its SNN runs.
 
 What a layer reads is followed back to neurons, through pools, sums, flattening and concatenation: whole numbers up to a bound, times a
-power of two. Every call verifies that while it packs them, so that a neuron of one's own costs nothing but the events.
+power of two. Every call verifies that while it packs them, so that a neuron of one's own costs nothing but the events; where nothing but
+max-pools lies between, the neuron is asked to emit bits, and the pools to hand them on.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """Event-driven operators on `Bits`: no work for what is silent. `lay` prepares a weight once; `explain` says which way a call takes;
-`layer` has gradients."""
+`layer` and `largest` have gradients."""
 
 from spikeloom.engine.events.conv import conv2d, explain, linear
 from spikeloom.engine.events.dispatch import Choice
