@@ -67,6 +67,8 @@ class Written(nn.Module):
         self.to(memory_format=torch.channels_last)
         if how == "hook":
             self.neuron.register_forward_hook(silenced)
+        if how == "layer's":
+            self.conv.register_forward_pre_hook(lambda module, args: silenced(module, (), *args))
         if how == "pool's":
             self.pool.register_forward_hook(silenced)
 
@@ -80,7 +82,7 @@ class Written(nn.Module):
         return self.conv(self.pool(spikes)).flatten(1)
 
 
-@pytest.mark.parametrize("how", ["hook", "pool's", "data", "in place"])
+@pytest.mark.parametrize("how", ["hook", "pool's", "layer's", "data", "in place"])
 def test_who_writes_to_the_spikes_is_heard(how):
     net, x = Written(how), torch.randn(3, 2, 7, 7)
     dense, sparse = (SNN(net, 2, engine=engine)(x) for engine in ("dense", "sparse"))

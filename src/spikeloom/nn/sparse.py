@@ -114,7 +114,7 @@ class Looks:
 def swapped(found: Sequence[Reader], engine: str) -> Iterator[None]:
     """Inside, each reader of counts works by events: `"sparse"` wherever it can, `"auto"` where that is estimated to be quicker."""
     active = [r for r in found if r.counts is not None and "forward" not in r.layer.__dict__] if engine != "dense" else []
-    before = {m for r in active for m in r.before if not m._forward_hooks} if not torch_module._global_forward_hooks else set()
+    before = {module for reader in active for module in reader.before} - _hooked(found)
     pools = [m for m in before if not isinstance(m, Neuron) and "forward" not in m.__dict__]
     try:
         for module in before:
@@ -130,6 +130,12 @@ def swapped(found: Sequence[Reader], engine: str) -> Iterator[None]:
             module.__dict__.pop("forward")
         for module in before:
             module.__dict__.pop("_emits", None)
+
+
+def _hooked(found: Sequence[Reader]) -> set[nn.Module]:
+    """What lies before readers where a hook may write to spikes without leaving a trace."""
+    every = bool(torch_module._global_forward_hooks or torch_module._global_forward_pre_hooks)
+    return {m for r in found if every or any(k._forward_hooks or k._forward_pre_hooks for k in (r.layer, *r.before)) for m in r.before}
 
 
 def _before(node: fx.Node, modules: dict[str, nn.Module]) -> tuple[nn.Module, ...]:
