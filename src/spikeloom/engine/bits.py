@@ -58,6 +58,12 @@ class Bits:
             object.__setattr__(self, "counted", self._count())
         return self.counted  # type: ignore[return-value]
 
+    def total(self) -> int:
+        """The sum of the magnitudes."""
+        if self.planes == 1:
+            return self.events()
+        return sum(Bits(plane.unsqueeze(0), self.channels).events() << p for p, plane in enumerate(self.words[: self.planes]))
+
     def _count(self) -> int:
         words = self.words
         if not words.is_contiguous() or (kernel := _function("count", words)) is None:

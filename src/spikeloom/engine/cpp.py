@@ -47,16 +47,19 @@ CPP = Language(SCALAR, "const {kind} {name} = {text};", _number, lambda text, he
 
 def forward_source(
     step: fx.Graph, states: int, channel: Sequence[bool], storage: torch.dtype, pull: fx.Graph | None = None, bits: Sequence[fx.Node] = (),
-    gradient: float = 0.0,
+    planes: int = 0, opened: fx.Graph | None = None,
 ) -> str:  # fmt: skip
-    """C++ of the scan that writes spikes and states, and the nodes `bits` of `pull` for this gradient of the spikes and none of the
-    states. channel: which values have one entry per channel."""
+    """C++ of the scan that writes spikes and states, and the nodes `bits` of `pull`; as words so many `planes` of the spikes, and what
+    `opened` says for 1 as the gradient of the spikes and 0 as those of the states. channel: which values have one entry per channel."""
     dtype, inputs = COMPUTE[storage], _inputs(states, channel)
     body = statements(CPP, step, results(step), inputs, ["y0", *each("n{}", states)], dtype)
+    nothing = ["S(0)"] * states
     if pull and bits:
-        nothing = [f"S({gradient})", *["S(0)"] * states]
-        body += "\n" + statements(CPP, pull, bits, [*inputs, *nothing], each("k{}", len(bits)), dtype, prefix="q")
-    return _filled("forward", states, channel, storage, {"BODY": body}, bits=len(bits))
+        body += "\n" + statements(CPP, pull, bits, [*inputs, "S(0)", *nothing], each("k{}", len(bits)), dtype, prefix="q")
+    body += "".join(f"\nconst int32_t e{p} = (int32_t)y0 >> {p} & 1;" for p in range(planes))
+    if opened:
+        body += "\n" + statements(CPP, opened, results(opened), [*inputs, "S(1)", *nothing], [f"e{planes}"], dtype, prefix="o")
+    return _filled("forward", states, channel, storage, {"BODY": body}, bits=len(bits), planes=planes + (opened is not None))
 
 
 def backward_source(
@@ -104,19 +107,21 @@ def _template() -> dict[str, str]:
 
 
 def _filled(
-    which: str, states: int, channel: Sequence[bool], storage: torch.dtype, parts: dict[str, str], needs: Sequence[bool] = (), bits: int = 0
-) -> str:
+    which: str, states: int, channel: Sequence[bool], storage: torch.dtype, parts: dict[str, str], needs: Sequence[bool] = (),
+    bits: int = 0, planes: int = 0,
+) -> str:  # fmt: skip
     values = range(len(channel))
     lists: dict[str, Sequence[int]] = {
         "state": range(states),
         "bit": range(bits),
+        "plane": range(planes),
         "scalar": [j for j in values if not channel[j]],
         "channel": [j for j in values if channel[j]],
         "grad": [j for j in values if needs and needs[1 + j]],
         "scalargrad": [j for j in values if needs and needs[1 + j] and not channel[j]],
         "channelgrad": [j for j in values if needs and needs[1 + j] and channel[j]],
     }
-    counts = {"STATES": states, "VALUES": len(channel), "ARRAYS": sum(channel), "GRADS": sum(needs[1:]), "BITS": bits}
+    counts = {"STATES": states, "VALUES": len(channel), "ARRAYS": sum(channel), "GRADS": sum(needs[1:]), "BITS": bits, "PLANES": planes}
     defined = [STORAGE[storage], *(f"{name} {count}" for name, count in counts.items()), *(["GRADX"] if needs and needs[0] else [])]
     head = "".join(f"#define {text}\n" for text in defined)
     return head + filled(_template()["head"] + _template()[which], "//", lists, parts)

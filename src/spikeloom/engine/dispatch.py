@@ -13,7 +13,7 @@ from torch.autograd import forward_ad
 from spikeloom.core.errors import SpikeloomError, refusal
 from spikeloom.core.params import Values
 from spikeloom.engine import cache, operator, reference, triton_kernel
-from spikeloom.engine.kernel import Kernel, Scan, in_order, laid_out
+from spikeloom.engine.kernel import Kernel, in_order, laid_out, scan
 from spikeloom.engine.moments import BatchNormed
 from spikeloom.engine.printer import COMPUTE
 from spikeloom.engine.trace import AFFINE, CannotFuse
@@ -60,13 +60,13 @@ def explain(neuron: Any, dtype: torch.dtype = torch.float32, device: torch.devic
 
 def run(
     neuron: Any, x: Tensor, steps: int, state: tuple[Tensor, ...] | None, values: Any, keep: bool = True, norm: Any = None,
-    window: bool = False,
+    emits: bool = False,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:  # fmt: skip
     """Spikes `[T*B, ...]` and final state of `neuron` on input x `[T*B, ...]`.
 
     state: each broadcasts against `[B, ...]`; None: zero. keep: False allows `()` in place of the final state.
     norm: a norm to apply to x first, see `moments.BatchNormed`; in the kernel where there is one, else by its `normalise(x)`.
-    window: whether `spikes.grad_fn.window` is wanted, see `window.Window`; there only where a kernel of the CPU can say it.
+    emits: whether `emitted.of(spikes)` is wanted; it is there only where a kernel of the CPU can say it.
     Under torch.compile, torch.export, make_fx and fake tensors the CPU's kernel runs as an operator of the graph.
     The reference loop runs under functorch transforms, forward-mode AD and dispatch modes of the user, off the CPU and CUDA, and
     where parameters and x differ in precision.
@@ -76,7 +76,7 @@ def run(
     asked = backend()
     result: Any = "SPIKELOOM_BACKEND=reference" if asked == "reference" else _obstacle(x, asked)
     if result is None:
-        result = _fused(asked, neuron, x, steps, state, values, keep, norm, window=window)
+        result = _fused(asked, neuron, x, steps, state, values, keep, norm, emits=emits)
     if not isinstance(result, str):
         return result
     x = x if norm is None else norm.normalise(x)
@@ -163,7 +163,7 @@ def _maker(device: torch.device, asked: str) -> type[Kernel] | type[TritonKernel
 
 def _fused(
     asked: str, neuron: Any, x: Tensor, steps: int, state: tuple[Tensor, ...] | None, values: Any, keep: bool, norm: Any,
-    in_graph: bool = False, window: bool = False,
+    in_graph: bool = False, emits: bool = False,
 ) -> tuple[Tensor, tuple[Tensor, ...]] | str:  # fmt: skip
     """Spikes and final state, or the reason why no kernel can give them."""
     dtype, device = COMPUTE[x.dtype], x.device
@@ -199,24 +199,23 @@ def _fused(
     if in_graph:
         return operator.call(neuron, names, x, steps, state, keep, tensors, needs)
     memory = "input" if norm is not None else neuron.memory
-    window = window and differentiated and inner == 1 and dtype is torch.float32
-    kernel = _kernel(_maker(device, asked), neuron, names, tuple(channel), x.dtype, tuple(needs), memory, window)
+    emits = emits and differentiated and inner == 1 and x.dtype is torch.float32
+    kernel = _kernel(_maker(device, asked), neuron, names, tuple(channel), x.dtype, tuple(needs), memory, emits)
     if isinstance(kernel, str):
         return kernel
     if norm is not None and norm.training:
         batch = BatchNormed(norm, x, inner)
         tensors += batch.affine
     if differentiated:
-        spikes, *last = Scan.apply(kernel, steps, inner, state is not None, keep, batch, x, *(state or ()), *tensors, *learned)
-        return spikes, tuple(last)
+        return scan(kernel, steps, inner, state is not None, keep, batch, x, *(state or ()), *tensors, *learned)
     return kernel.run(x, steps, inner, state, keep, tensors)
 
 
 def _kernel(
     maker: type[Kernel] | type[TritonKernel], neuron: Any, names: tuple[str, ...], channel: tuple[bool, ...], dtype: torch.dtype,
-    needs: tuple[bool, ...], memory: str = "input", window: bool = False,
+    needs: tuple[bool, ...], memory: str = "input", emits: bool = False,
 ) -> Kernel | TritonKernel | str:  # fmt: skip
-    more = (True,) if window and maker is Kernel else ()
+    more = (True,) if emits and maker is Kernel else ()
     key = (_structure(neuron), names, channel, dtype, needs, memory, maker, *more)
     kernel = _kernels.get(key)
     if kernel is None:

@@ -8,14 +8,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 
 from spikeloom.core.errors import SpikeloomError
 from spikeloom.engine import cache as compiled
-from spikeloom.engine import cpp, trace
+from spikeloom.engine import cpp, emitted, trace
 from spikeloom.engine.moments import BatchNormed
 from spikeloom.engine.printer import COMPUTE
-from spikeloom.engine.window import Window
 
 Tensors = tuple[Tensor, ...]
 
@@ -25,46 +24,55 @@ class Kernel:
 
     needs: which of x and the values need a gradient; empty for none, not even of the states.
     memory: what is kept for the backward, `"input"` or `"packed"`.
-    window: whether the forward shall also write where the surrogate's window is open; it does where `opens`.
+    emits: whether the forward shall also write spikes as bits and where the surrogate's window is open. It writes `planes` of the spikes,
+        none where `step` does not show that they are whole numbers, and the window where `opens`.
     """
 
     def __init__(
         self, neuron: Any, names: tuple[str, ...], channel: tuple[bool, ...], storage: torch.dtype, needs: tuple[bool, ...], memory: str,
-        window: bool = False,
+        emits: bool = False,
     ) -> None:  # fmt: skip
         self.states, self.dtype, self.needs = len(neuron.states), COMPUTE[storage], needs
         step = trace.step_graph(neuron, names, self.dtype)
-        pull, bits, opened = None, [], []
+        pull, opened, bits = None, None, []
         if needs:
-            pull = back = trace.pull_graph(neuron, names, self.dtype)
+            pull, wanted = trace.pull_graph(neuron, names, self.dtype), (needs[0], *(True,) * self.states, *needs[1:])
             if memory == "packed":
-                bits = trace.bits(pull, self.states, (needs[0], *(True,) * self.states, *needs[1:]))
-            elif window:
-                pull, opened = _opened(pull, self.states, needs)
-            self.backward = compiled.function(cpp.backward_source(step, back, self.states, channel, storage, needs, bits), "backward")
-        text = cpp.forward_source(step, self.states, channel, storage, pull, bits or opened, float(len(opened)))
+                bits = trace.bits(pull, self.states, wanted)
+            if emits and math.isfinite(neuron.surrogate.half_support):
+                opened = trace.open_graph(pull, self.states, wanted)
+            self.backward = compiled.function(cpp.backward_source(step, pull, self.states, channel, storage, needs, bits), "backward")
+        self.planes, self.opens = trace.largest(step).bit_length() if emits else 0, opened is not None
+        text = cpp.forward_source(step, self.states, channel, storage, pull, bits, self.planes, opened)
         self.forward = compiled.function(text, "forward")
-        self.bits, self.opens = len(bits), len(opened) > 0
+        self.bits, self.emits = len(bits), self.planes + self.opens
         self.nowhere = (0,) * self.states
-        self.forward_call = struct.Struct(f"{8 + 2 * self.states + len(names)}q").pack
+        self.forward_call = struct.Struct(f"{9 + 2 * self.states + len(names)}q").pack
         self.backward_call = struct.Struct(f"{8 + 3 * self.states + 2 * len(names)}q").pack
 
     def run(
-        self, x: Tensor, steps: int, inner: int, first: Tensors | None, keep: bool, values: Sequence[Tensor], bits: Tensor | None = None
-    ) -> tuple[Tensor, Tensors]:
-        """Spikes, and with `keep` the final state. x, first and values are dense and lie in memory as the kernel walks."""
+        self, x: Tensor, steps: int, inner: int, first: Tensors | None, keep: bool, values: Sequence[Tensor], bits: Tensor | None = None,
+        words: Tensor | None = None,
+    ) -> tuple[Tensor, Tensors]:  # fmt: skip
+        """Spikes, and with `keep` the final state. x, first and values are dense and lie in memory as the kernel walks. bits, words: rooms
+        for what it keeps for its backward, and for what it emits."""
         spikes = torch.empty_like(x)
         last = tuple(self._like_state(x, steps) for _ in range(self.states)) if keep else ()
         call = self.forward_call(
             *_size(x, steps, inner), x.data_ptr(), spikes.data_ptr(),
-            *self._pointers(first), *self._pointers(last), *[v.data_ptr() for v in values], 0 if bits is None else bits.data_ptr(),
+            *self._pointers(first), *self._pointers(last), *[v.data_ptr() for v in values],
+            *[0 if room is None else room.data_ptr() for room in (bits, words)],
         )  # fmt: skip
         self.forward(call)
         return spikes, last
 
     def room(self, x: Tensor, steps: int) -> Tensor:
         """Where the forward leaves its bits: `[T, tiles of 512 neurons, bits, 64]` bytes."""
-        return torch.empty(steps, -(-x.numel() // steps // 512), self.bits or 1, 64, dtype=torch.uint8)
+        return torch.empty(steps, -(-x.numel() // steps // 512), self.bits, 64, dtype=torch.uint8)
+
+    def words(self, x: Tensor, steps: int) -> Tensor:
+        """Where the forward leaves what it emits, see `emitted.read`."""
+        return torch.empty(self.emits, steps, -(-x.numel() // steps // 64), dtype=torch.int64)
 
     def pull(
         self, kept: Tensor, grad: Tensor, steps: int, inner: int, first: Tensors, values: Sequence[Tensor], glast: Tensors, wanted: bool
@@ -92,15 +100,6 @@ class Kernel:
         return torch.empty_like(x[: x.shape[0] // steps], dtype=self.dtype)
 
 
-def _opened(pull: fx.Graph, states: int, needs: tuple[bool, ...]) -> tuple[fx.Graph, list[fx.Node]]:
-    """The graph and the node that say where the window is open; no node where that is not known."""
-    try:
-        graph = trace.open_graph(pull, states, (needs[0], *(True,) * states, *needs[1:]))
-    except trace.CannotFuse:
-        return pull, []
-    return graph, [node for node in trace.results(graph) if isinstance(node, fx.Node)]
-
-
 def _size(x: Tensor, steps: int, inner: int) -> tuple[int, ...]:
     return x.numel() // steps, steps, torch.get_num_threads(), inner, x.shape[1] if x.dim() > 1 else 1
 
@@ -114,14 +113,13 @@ class Scan(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, kernel: Kernel, steps: int, inner: int, given: bool, keep: bool, norm: BatchNormed | None, x: Tensor, *rest: Tensor
-    ) -> tuple[Tensor, ...]:
+        ctx: Any, kernel: Kernel, steps: int, inner: int, given: bool, keep: bool, norm: BatchNormed | None, words: Tensor | None,
+        x: Tensor, *rest: Tensor,
+    ) -> tuple[Tensor, ...]:  # fmt: skip
         first = rest[: kernel.states] if given else ()
         values = rest[len(first) : len(first) + len(kernel.needs) - 1]
-        room = kernel.room(x, steps) if kernel.bits or kernel.opens else None
-        bits = room if kernel.bits else None
-        ctx.window = Window(room, x.shape) if room is not None and kernel.opens else None
-        spikes, last = kernel.run(x, steps, inner, first, keep, values, room)
+        bits = kernel.room(x, steps) if kernel.bits else None
+        spikes, last = kernel.run(x, steps, inner, first, keep, values, bits, words)
         ctx.save_for_backward(x if bits is None else bits, *first, *values)
         ctx.kernel, ctx.steps, ctx.inner, ctx.first, ctx.norm = kernel, steps, inner, len(first), norm
         ctx.shape, ctx.stride, ctx.dtype = x.shape, x.stride(), x.dtype
@@ -144,12 +142,23 @@ class Scan(torch.autograd.Function):
             glast = tuple(zero if g is None else laid_out(g, like.shape, like.stride()) for g in glast)
         else:
             glast = ()
-        wants_first = ctx.first > 0 and any(ctx.needs_input_grad[7 : 7 + ctx.first])
+        wants_first = ctx.first > 0 and any(ctx.needs_input_grad[8 : 8 + ctx.first])
         gx, gfirst, gvalues = kernel.pull(kept, grad, ctx.steps, ctx.inner, first, values, glast, wants_first)
         if ctx.norm is not None:
             gvalues[-2:] = [None, None, *ctx.norm.pull(kept, gx, ctx.inner, gvalues[-2], gvalues[-1])]
         gstates = gfirst or (None,) * ctx.first
-        return None, None, None, None, None, None, gx, *gstates, *gvalues
+        return None, None, None, None, None, None, None, gx, *gstates, *gvalues
+
+
+def scan(
+    kernel: Kernel, steps: int, inner: int, given: bool, keep: bool, norm: BatchNormed | None, x: Tensor, *rest: Tensor
+) -> tuple[Tensor, Tensors]:
+    """`Scan`, its spikes known to `emitted.of` where the kernel emits them."""
+    words = kernel.words(x, steps) if kernel.emits else None
+    spikes, *last = Scan.apply(kernel, steps, inner, given, keep, norm, words, x, *rest)  # type: ignore[misc]
+    if words is not None:
+        emitted.put(spikes, *emitted.read(words, kernel.planes, x.shape))
+    return spikes, tuple(last)
 
 
 def in_order(x: Tensor) -> tuple[Tensor, int]:

@@ -2,6 +2,7 @@
 // while t runs over all steps.
 // `//each list: text` is repeated with @ = index of every member of the list, `//put PART` is replaced by generated statements.
 // With BITS > 0 the forward keeps that many bits per neuron and step, all that the backward needs; else the backward recomputes from x.
+// With PLANES > 0 it also writes as many truth values of each neuron and step as words: neuron n is bit n % 64 of word n / 64.
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -134,8 +135,33 @@ static inline void expand(uint8_t* __restrict to, const uint8_t* __restrict from
 }
 #endif
 
+#if PLANES
+// truth values, all bits of a byte each, as words; the last is filled up with 0
+static inline void words(uint64_t* __restrict to, const int8_t* __restrict from, I n) {
+  for (I k = 0; 64 * k < n; ++k) {
+#if defined(__AVX512BW__)
+    typedef char Bytes __attribute__((vector_size(64)));
+    Bytes all; memcpy(&all, from + 64 * k, 64);
+    uint64_t word = __builtin_ia32_cvtb2mask512(all);
+#elif defined(__AVX2__)
+    typedef char Bytes __attribute__((vector_size(32)));
+    Bytes low, high; memcpy(&low, from + 64 * k, 32); memcpy(&high, from + 64 * k + 32, 32);
+    uint64_t word = (uint32_t)__builtin_ia32_pmovmskb256(low) | (uint64_t)(uint32_t)__builtin_ia32_pmovmskb256(high) << 32;
+#else
+    uint64_t word = 0;
+    for (I j = 0; j < 8; ++j) {
+      uint64_t eight; memcpy(&eight, from + 64 * k + 8 * j, 8);
+      word |= ((eight & 0x0101010101010101u) * 0x0102040810204080u >> 56) << (8 * j);
+    }
+#endif
+    to[k] = n - 64 * k < 64 ? word & (((uint64_t)1 << (n - 64 * k)) - 1) : word;
+  }
+}
+#endif
+
 //---- forward
-// with: N, T, threads, inner, C, then the addresses of x, y, first states (null: zero), last states (null: not wanted), values, bits
+// with: N, T, threads, inner, C, then the addresses of x, y, first states (null: zero), last states (null: not wanted), values, bits, and
+// of the planes' words [PLANES, T, ceil(N / 64)]
 extern "C" int forward(const I* with) {
   const I N = with[0], T = with[1], inner = with[3], C = with[4];
   void* const* const at = (void* const*)(with + 5);
@@ -149,6 +175,10 @@ extern "C" int forward(const I* with) {
   uint8_t* const bits = (uint8_t*)value[VALUES];
   const I tiles = (N + TILE - 1) / TILE;
 #endif
+#if PLANES
+  uint64_t* const planes = (uint64_t*)value[VALUES + 1];
+  const I pitch = (N + 63) / 64;
+#endif
   //each scalar: const S p@ = *(const S*)value[@];
   constexpr I MOST = fitting(32768, STATES + ARRAYS);
   const I B = block_length(N, MOST), blocks = N ? (N + B - 1) / B : 0;
@@ -159,6 +189,7 @@ extern "C" int forward(const I* with) {
     const I n0 = b * B, len = lesser(B, N - n0);
     alignas(64) X out[TILE];
     //each bit: alignas(64) uint8_t z@[TILE] = {0};
+    //each plane: alignas(64) int8_t f@[TILE] = {0};
     //each state: alignas(64) S s@[MOST]; if (first[@]) memcpy(s@, (const S*)first[@] + n0, len * sizeof(S)); else memset(s@, 0, len * sizeof(S));
     //each channel: alignas(64) S c@[MOST]; spread(c@, (const S*)value[@], periodic ? 0 : n0, periodic ? TILE + C : len, inner, C);
     for (I t = 0; t < T; ++t)
@@ -179,8 +210,10 @@ extern "C" int forward(const I* with) {
           yt[i] = put(y0);
           //each state: w@[i] = n@;
           //each bit: z@[i] = (uint8_t)k@;
+          //each plane: f@[i] = (int8_t)-(int32_t)e@;
         }
         //each bit: squeeze(bits + ((t * tiles + (n0 + i0) / TILE) * BITS + @) * BYTES, z@);
+        //each plane: words(planes + (@ * T + t) * pitch + (n0 + i0) / 64, f@, m);
         if (far) stream(y + t * N + n0 + i0, out, m);
       }
     //each state: if (last[@]) memcpy((S*)last[@] + n0, s@, len * sizeof(S));

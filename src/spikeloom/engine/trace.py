@@ -50,17 +50,17 @@ def pull_graph(neuron: Any, names: tuple[str, ...], dtype: torch.dtype) -> fx.Gr
     return _traced(pull, count + 1 + len(neuron.states), dtype)
 
 
-def open_graph(pull: fx.Graph, states: int, wanted: Sequence[bool]) -> fx.Graph:
+def open_graph(pull: fx.Graph, states: int, wanted: Sequence[bool]) -> fx.Graph | None:
     """`pull` with another output: whether any of its outputs `wanted` is not 0. For 1 as the gradient of the spikes and 0 as those of the
     states it says whether any gradient of this spike goes anywhere.
 
-    Raises CannotFuse where 1 does not stand for every gradient, because the backward is not linear.
+    None where 1 does not stand for every gradient, because the backward is not linear, and where none goes anywhere.
     """
     gradients = set(pull.find_nodes(op="placeholder")[-1 - states :])
     for node in pull.nodes:
         if gradients.intersection(node.all_input_nodes) and node.op != "output":
             if not _linear(node, gradients):
-                raise CannotFuse(f"{node.target} of a gradient is not linear")
+                return None
             gradients.add(node)
     graph = fx.Graph()
     copies: dict[fx.Node, fx.Node] = {}
@@ -76,7 +76,7 @@ def open_graph(pull: fx.Graph, states: int, wanted: Sequence[bool]) -> fx.Graph:
             for new in found[-2:]:
                 new.meta["val"] = torch.zeros((), dtype=torch.bool)
     graph.output(tuple(found[-1:]))
-    return graph
+    return graph if found else None
 
 
 def _linear(node: fx.Node, gradients: set[fx.Node]) -> bool:
@@ -176,6 +176,29 @@ def _traced(function: Any, inputs: int, dtype: torch.dtype) -> fx.Graph:
 def results(graph: fx.Graph) -> Sequence[Any]:
     """What the graph returns: nodes and constants."""
     return next(iter(graph.find_nodes(op="output"))).args[0]
+
+
+def largest(step: fx.Graph) -> int:
+    """The largest spike of a step that shows by its operations that all are whole numbers from 0 on; 0 where it does not."""
+    ranges: dict[Any, tuple[float, float] | None] = {}
+    for node in step.nodes:
+        if node.op == "call_function":
+            ranges[node] = (0, 1) if is_step(node) or node.meta["val"].dtype == torch.bool else _range(node, ranges)
+    low, high = ranges.get(results(step)[0]) or (0, 0)
+    return int(high) if low >= 0 else 0
+
+
+def _range(node: fx.Node, ranges: dict[Any, tuple[float, float] | None]) -> tuple[float, float] | None:
+    """The smallest and the largest value of a node that is a whole number."""
+    op = node.target._schema.name.removeprefix("aten::")  # type: ignore[union-attr]
+    given = [ranges.get(a) if isinstance(a, fx.Node) else (a, a) if a in (0, 1) else None for a in node.args]
+    if op in ("detach", "alias", "clone", "view", "expand", "_to_copy"):
+        return given[0]
+    if len(given) != 2 or None in given or node.kwargs:
+        return None
+    (a, b), (c, d) = given if op != "rsub" else given[::-1]  # type: ignore[misc]
+    ends = {"add": [a + c, b + d], "sub": [a - d, b - c], "rsub": [a - d, b - c], "mul": [a * c, a * d, b * c, b * d]}.get(op)
+    return ends and (min(ends), max(ends))
 
 
 def is_step(node: fx.Node) -> bool:

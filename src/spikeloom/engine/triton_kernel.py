@@ -33,7 +33,7 @@ class TritonKernel:
     needs: which of x and the values need a gradient; empty for none, not even of the states.
     """
 
-    bits, opens = 0, False
+    bits, emits = 0, 0
 
     def __init__(
         self, neuron: Any, names: tuple[str, ...], channel: tuple[bool, ...], storage: torch.dtype, needs: tuple[bool, ...], memory: str
@@ -53,8 +53,9 @@ class TritonKernel:
         self.functions: dict[tuple[str, int, bool], tuple[Any, int, int]] = {}
 
     def run(
-        self, x: Tensor, steps: int, inner: int, first: Tensors | None, keep: bool, values: Sequence[Tensor], bits: None = None
-    ) -> tuple[Tensor, Tensors]:
+        self, x: Tensor, steps: int, inner: int, first: Tensors | None, keep: bool, values: Sequence[Tensor], bits: None = None,
+        words: None = None,
+    ) -> tuple[Tensor, Tensors]:  # fmt: skip
         """Spikes, and with `keep` the final state. x, first and values are dense and lie in memory as the kernel walks."""
         spikes = torch.empty_like(x)
         last = tuple(self._like_state(x, steps) for _ in range(self.states)) if keep else ()

@@ -65,7 +65,7 @@ class Neuron(Temporal):
     reduces_to: ClassVar[tuple[tuple[dict[str, Any], str, dict[str, Any]], ...]] = ()
     hand_trace: ClassVar[dict[str, Any] | None] = None
 
-    _windowed: ClassVar[bool] = False  # set on an instance while the layer behind it may want to know where its window is open
+    _emits: ClassVar[bool] = False  # set on an instance while a layer behind it takes its spikes as bits, and where its window is open
 
     reset = Choice(("zero", "subtract"), "after a spike the membrane goes to 0, or loses one threshold")
     reset_gradient = Choice(("through", "detached"), "whether the backward pass sees the reset's dependence on the spike")
@@ -196,7 +196,7 @@ class Neuron(Temporal):
         values = self._shaped(x)
         if state is None and not self.starts_at_zero:
             state = self._start(x, steps)
-        return engine.run(self, x, steps, state, values, keep, self._norm, self._windowed)
+        return engine.run(self, x, steps, state, values, keep, self._norm, self._emits)
 
     def _folded(self, x: Tensor, steps: int | None) -> tuple[Tensor, int]:
         """x as `[T*B, ...]` and T; without `steps` x comes as `[T, B, ...]`."""

@@ -1,7 +1,8 @@
 """Convolutions and linear layers that read spikes work by events: found in a network's graph, swapped while its SNN runs.
 
 What a layer reads is followed back to neurons, through pools, sums, flattening and concatenation: whole numbers up to a bound, times a
-power of two. Every call verifies that while it packs them, so that a neuron of one's own costs nothing but the events.
+power of two. Every call verifies that while it packs them, so that a neuron of one's own costs nothing but the events; where nothing but
+max-pools lies between, the neuron is asked to emit bits, and the pools to hand them on.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ import operator
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, fx, nn
+from torch.nn.modules import module as torch_module
 from torch.nn.modules.utils import _pair
 
 from spikeloom.engine import events
@@ -40,13 +43,13 @@ class Counts(NamedTuple):
 class Reader:
     """A layer and what it reads, None where that is not known to be counts; how its last call was computed.
 
-    before: the neuron whose very output it reads, where its surrogate has windows that can be closed.
+    before: the neurons whose spikes it reads, and the max-pools between them and it.
     """
 
     name: str
     layer: nn.Conv2d | nn.Linear
     counts: Counts | None
-    before: Neuron | None = None
+    before: tuple[nn.Module, ...] = ()
     taken: events.Taken | None = None
 
     @property
@@ -80,7 +83,8 @@ def readers(net: nn.Module, graph: fx.Graph | None, given: Counts | None = None)
             read = None
         if isinstance(layer, nn.Conv2d) and (layer.padding_mode != "zeros" or isinstance(layer.padding, str)):
             read = None
-        found[layer] = Reader(node.target, layer, read, _before(node, modules))  # type: ignore[index, arg-type]
+        before = _before(node, modules) + (found[layer].before if layer in found else ())
+        found[layer] = Reader(node.target, layer, read, before)  # type: ignore[index, arg-type]
     return list(found.values())
 
 
@@ -110,24 +114,48 @@ class Looks:
 def swapped(found: Sequence[Reader], engine: str) -> Iterator[None]:
     """Inside, each reader of counts works by events: `"sparse"` wherever it can, `"auto"` where that is estimated to be quicker."""
     active = [r for r in found if r.counts is not None and "forward" not in r.layer.__dict__] if engine != "dense" else []
+    before = {module for reader in active for module in reader.before} - _hooked(found)
+    pools = [m for m in before if not isinstance(m, Neuron) and "forward" not in m.__dict__]
     try:
+        for module in before:
+            if isinstance(module, Neuron):
+                module.__dict__["_emits"] = True
+        for pool in pools:
+            pool.__dict__["forward"] = partial(_pooled, pool)
         for reader in active:
-            if reader.before is not None:
-                reader.before.__dict__["_windowed"] = True
             reader.layer.__dict__["forward"] = lambda x, reader=reader: reader.forward(x, engine)
         yield
     finally:
-        for reader in active:
-            reader.layer.__dict__.pop("forward")
-            if reader.before is not None:
-                reader.before.__dict__.pop("_windowed", None)
+        for module in [*pools, *(reader.layer for reader in active)]:
+            module.__dict__.pop("forward")
+        for module in before:
+            module.__dict__.pop("_emits", None)
 
 
-def _before(node: fx.Node, modules: dict[str, nn.Module]) -> Neuron | None:
-    """The neuron whose very output a convolution reads, if its surrogate is 0 outside of a window."""
-    given = node.args[0] if node.args and isinstance(modules[str(node.target)], nn.Conv2d) else None
-    module = modules[str(given.target)] if isinstance(given, fx.Node) and given.op == "call_module" else None
-    return module if isinstance(module, Neuron) and math.isfinite(module.surrogate.half_support) else None
+def _hooked(found: Sequence[Reader]) -> set[nn.Module]:
+    """What lies before readers where a hook may write to spikes without leaving a trace."""
+    every = bool(torch_module._global_forward_hooks or torch_module._global_forward_pre_hooks)
+    return {m for r in found if every or any(k._forward_hooks or k._forward_pre_hooks for k in (r.layer, *r.before)) for m in r.before}
+
+
+def _before(node: fx.Node, modules: dict[str, nn.Module]) -> tuple[nn.Module, ...]:
+    """The neuron whose very spikes a node reads, before it the max-pools between them; none where anything else lies between."""
+    pools: list[nn.Module] = []
+    while node.args and isinstance(node := node.args[0], fx.Node) and node.op == "call_module":  # type: ignore[assignment]
+        module = modules[str(node.target)]
+        if any(user.target is getattr and user.args[1] == "data" for user in node.users):
+            break  # what is written there leaves no trace
+        if isinstance(module, Neuron):
+            return (*pools, module)
+        if type(module) is nn.MaxPool2d and not (module.ceil_mode or module.return_indices) and set(_pair(module.dilation)) == {1}:
+            pools.append(module)
+        elif type(module) is not nn.Identity:
+            break
+    return ()
+
+
+def _pooled(pool: nn.MaxPool2d, x: Tensor) -> Tensor:
+    return events.largest(x, _pair(pool.kernel_size), _pair(pool.stride), _pair(pool.padding))
 
 
 class _Known:

@@ -226,11 +226,12 @@ def way(case: Case, events: int, fused: bool = False) -> Way:
 
 
 def training(
-    case: Case, events: int, adds: int, stride: tuple[int, int], tiles: tuple[int, int] | None
+    case: Case, events: int, adds: int, stride: tuple[int, int], tiles: tuple[int, int] | None, packed: bool = False
 ) -> tuple[Way, Way, str]:
     """The quickest ways of a layer's output and of its weights' gradient from an input that is dense, and why not by events.
 
-    adds: the sum of the input; tiles: pieces and block of the gradient by events, None where none is wanted or there is none.
+    adds: the sum of the input; tiles: pieces and block of the gradient by events, None where none is wanted or there is none; packed:
+    whether the input's bits are there.
     """
     dense, pulled = case.convolved(), case.pulled()
     listed = case.listed(events) + LAY_CALL + case.weights * LAY
@@ -239,7 +240,7 @@ def training(
     unpacked = UNPACK_CALL + case.elements * UNPACK if forward == "list" and tiles is not None else 0.0
     backward: Way = "list" if gathered < pulled + unpacked else "dense"
     plain = dense + (pulled if tiles is not None else 0.0)
-    ours = LAYER_CALL + PACK_CALL + case.elements * PACK + (listed if forward == "list" else dense)
+    ours = LAYER_CALL + (0.0 if packed else PACK_CALL + case.elements * PACK) + (listed if forward == "list" else dense)
     if tiles is not None:
         ours += gathered if backward == "list" else pulled + unpacked
     if ours <= LAYER_MARGIN * plain:

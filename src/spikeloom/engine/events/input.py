@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import struct
-import weakref
-from collections import OrderedDict
 from functools import cache
 from importlib import resources
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,34 +16,6 @@ from spikeloom.engine.events.gradient import ALONE, tiling
 
 Pair = tuple[int, int]
 SPAN, NEAR = 192, 49152  # floats of a row of taps; bytes of the gradient's rows that stay in L1 while all channels walk over them
-
-
-class Open(NamedTuple):
-    """Which elements of a layer's input have an open window; `watched` sees whether anyone but the neuron looks at its gradient.
-
-    tensor: the input, not kept alive; hooks: those of the tensor.
-    """
-
-    bits: Bits
-    share: float
-    tensor: weakref.ref[Tensor]
-    hooks: dict[int, Any]
-
-    @property
-    def watched(self) -> bool:
-        """A hook, or a tensor that someone holds and may ask for its gradient."""
-        return self.tensor() is not None or len(self.hooks) > 0
-
-
-def opened(x: Tensor) -> Open | None:
-    """Of the very output of a fused neuron that was asked for its windows (`engine.run`), else None: not of what was made of it."""
-    window = getattr(x.grad_fn, "window", None)
-    if window is None or x.output_nr != 0 or x.shape != window.shape or x.retains_grad or x._backward_hooks:
-        return None
-    if x._backward_hooks is None:
-        x._backward_hooks = OrderedDict()  # what a later register_hook fills
-    bits = window.bits()
-    return Open(bits, bits.density(), weakref.ref(x), x._backward_hooks)
 
 
 def conv2d_input(wanted: Bits, grad: Tensor, weight: Tensor, stride: Pair, padding: Pair) -> Tensor:

@@ -12,10 +12,12 @@ from torch.nn import functional as F
 
 from spikeloom.core.errors import SpikeloomError
 from spikeloom.engine import dispatch as scans
+from spikeloom.engine import emitted
 from spikeloom.engine.bits import Bits, packed_or_none, unpack
+from spikeloom.engine.emitted import Emitted
 from spikeloom.engine.events import conv, dispatch, gradient
 from spikeloom.engine.events.dispatch import Way
-from spikeloom.engine.events.input import NEAR, SPAN, Open, conv2d_input, opened
+from spikeloom.engine.events.input import NEAR, SPAN, conv2d_input
 from spikeloom.engine.events.weights import lay
 
 Pair = tuple[int, int]
@@ -49,7 +51,7 @@ class Taken(NamedTuple):
 
 @dataclass(frozen=True)
 class _Plan:
-    """shape: of the input; channels, planes, events: of its bits."""
+    """shape: of the input; channels, planes, events: of its bits; open: where its gradient is wanted, None: everywhere."""
 
     shape: torch.Size
     channels: int
@@ -58,7 +60,7 @@ class _Plan:
     scale: float
     geometry: Geometry
     taken: Taken
-    open: Open | None = None
+    open: Emitted | None = None
 
 
 def layer(
@@ -72,35 +74,37 @@ def layer(
     engine: `"sparse"` takes events wherever it can, `"auto"` where they are estimated to be quicker. Gradients are those of the dense
     layer up to rounding; there are no second ones.
 
-    Where x is the very output of a fused neuron whose windows are known (`engine.run`), its gradient may be computed only where the
-    window of its neuron is open, and be 0 elsewhere, where the neuron multiplies it by 0. Nobody sees the difference: the whole gradient
-    is computed where x has a hook, retains its gradient, or is still held by anyone in Python when its gradient is due. (What asks
-    `x.grad_fn` itself, by a hook of that node or a gradient edge, gets the restricted one.)
+    Where `emitted.of(x)` knows the bits of x they need not be packed. Where it knows the windows, the gradient of x may be computed only
+    where the window of its neuron is open, and be 0 elsewhere, where the neuron multiplies it by 0. Nobody sees the difference: the whole
+    gradient is computed where x, or what it was made of, has a hook, retains its gradient, or is still held by anyone in Python when its
+    gradient is due. (What asks `x.grad_fn` itself, by a hook of that node or a gradient edge, gets the restricted one.)
     """
     obstacle = _obstacle(x, weight, bias) or _unfit(x, weight, geometry)
     if obstacle:
         return _dense(x, weight, bias, geometry), Taken("dense", "dense", None, obstacle)
-    pixels = _kernel(x)
+    pixels, known = _kernel(x), emitted.of(x)
+    bits = _taken(known, planes, scale)
     call = _call(pixels.shape, _kernel(weight).shape, geometry, planes, torch.is_grad_enabled() and weight.requires_grad)
     if engine == "auto":
         if call.never is not None:
             return _dense(x, weight, bias, geometry), call.never
-        if len(x) >= SAMPLE:
+        if bits is None and len(x) >= SAMPLE:
             sample = _packed(pixels[::EVERY], planes, scale)
             share = len(x) / -(-len(x) // EVERY)
-            taken = sample and call.quickest(*(int(count * share) for count in _counted(sample)))
+            taken = sample and call.quickest(int(share * sample.events()), int(share * sample.total()))
             if taken and taken.forward == "dense" == taken.backward:
                 return _dense(x, weight, bias, geometry), taken
-    bits = _packed(pixels, planes, scale)
+    ready = bits is not None
+    bits = bits or _packed(pixels, planes, scale)
     if bits is None:
         strange = f"its input is not {scale:g} times whole numbers from 0 to {2**planes - 1}"
         return _dense(x, weight, bias, geometry), Taken("dense", "dense", None, strange)
-    events, total = _counted(bits)
-    taken = call.quickest(events, total) if engine == "auto" else call.sparse(events)
+    events = bits.events()
+    taken = call.quickest(events, bits.total(), ready) if engine == "auto" else call.sparse(events)
     if taken.forward == "dense" == taken.backward:
         return _dense(x, weight, bias, geometry), taken
-    taken, window = _restricted(x, weight, geometry, taken, call, engine)
-    plan = _Plan(x.shape, bits.channels, planes, events, scale, geometry, taken, window)
+    taken, window = _restricted(x, weight, geometry, taken, call, engine, known)
+    plan = _Plan(x.shape, bits.channels, bits.planes, events, scale, geometry, taken, window)
     return _Layer.apply(x, weight, bias, bits.words, plan), taken  # type: ignore[return-value]
 
 
@@ -127,10 +131,10 @@ class _Layer(torch.autograd.Function):
         need_x, need_weight, need_bias = ctx.needs_input_grad[:3]
         bits = Bits(words, plan.channels, plan.planes)
         listed = need_weight and plan.taken.backward == "list"
-        restricted = need_x and plan.open is not None and not plan.open.watched
+        restricted = need_x and plan.open is not None and not any(plan.open.watches)
         gx, gweight = _pulled(grad, weight, plan, None if listed or not need_weight else bits, need_x and not restricted)
         if restricted:
-            gx = conv2d_input(plan.open.bits, grad, weight, *plan.geometry[:2])  # type: ignore[union-attr]
+            gx = conv2d_input(plan.open.window, grad, weight, *plan.geometry[:2])  # type: ignore[union-attr]
         if listed:
             maps = grad if grad.dim() == 4 else grad[:, :, None, None]
             gweight = gradient.conv2d_weight(bits, maps, _kernel(weight), *plan.geometry[:2], plan.geometry.groups, plan.events)
@@ -155,15 +159,17 @@ def _pulled(grad: Tensor, weight: Tensor, plan: _Plan, bits: Bits | None, need_x
     return torch.ops.aten.convolution_backward(grad, x, weight, None, stride, padding, dilation, False, (0, 0), groups, wanted)[:2]
 
 
-def _restricted(x: Tensor, weight: Tensor, geometry: Geometry, taken: Taken, call: _Call, engine: str) -> tuple[Taken, Open | None]:
+def _restricted(
+    x: Tensor, weight: Tensor, geometry: Geometry, taken: Taken, call: _Call, engine: str, known: Emitted | None
+) -> tuple[Taken, Emitted | None]:
     """How the input's gradient is to be computed, and where if not everywhere."""
     refused = weight.dim() == 2 or geometry.groups > 1 or gradient.refused(weight.shape, geometry.dilation)
-    window = None if refused else opened(x)
-    if window is None:
+    if refused or known is None or known.window is None or x.retains_grad or any(watch.hooks for watch in known.watches):
         return taken, None
+    share = known.window.density()
     tiles = gradient.tiling(x.shape, weight.shape, geometry.stride, geometry.padding, 1, NEAR, SPAN)
-    wins = engine == "sparse" or call.case.narrows(window.share, geometry.stride, tiles.pieces, tiles.block)
-    return taken._replace(pulled="list" if wins else "dense", open=window.share), window if wins else None
+    wins = engine == "sparse" or call.case.narrows(share, geometry.stride, tiles.pieces, tiles.block)
+    return taken._replace(pulled="list" if wins else "dense", open=share), known if wins else None
 
 
 class _Call:
@@ -184,21 +190,22 @@ class _Call:
         backward: Way = "dense" if self.tiles is None else "list"
         return Taken("depthwise" if self.case.depthwise else "list", backward, self.case.density(events), self.refused)
 
-    def quickest(self, events: int, total: int) -> Taken:
-        """total: the sum of what the bits say."""
-        forward, backward, why = dispatch.training(self.case, events, total, self.stride, self.tiles)
+    def quickest(self, events: int, total: int, packed: bool = False) -> Taken:
+        """total: the sum of what the bits say; packed: whether they are there."""
+        forward, backward, why = dispatch.training(self.case, events, total, self.stride, self.tiles, packed)
         return Taken(forward, backward, self.case.density(events), self.refused or why)
 
 
 _call = lru_cache(maxsize=1024)(_Call)
 
 
-def _counted(bits: Bits) -> tuple[int, int]:
-    """Bits that are set, and the sum of what they say."""
-    if bits.planes == 1:
-        return (events := bits.events()), events
-    each = [Bits(plane.unsqueeze(0), bits.channels).events() for plane in bits.words]
-    return sum(each), sum(count << p for p, count in enumerate(each))
+def _taken(known: Emitted | None, planes: int, scale: float) -> Bits | None:
+    """The bits of pixels that need not be packed."""
+    bits = known and known.spikes
+    if bits is None or scale != 1 or bits.planes > planes:
+        return None
+    words = bits.words
+    return bits if words.dim() == 5 else Bits(words[:, :, None, None], bits.channels, bits.planes)
 
 
 def _packed(pixels: Tensor, planes: int, scale: float) -> Bits | None:

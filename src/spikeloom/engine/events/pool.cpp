@@ -1,6 +1,9 @@
 // Pools of bits, 64 channels at a time: planes are compared, or added with carries.
 #include <stdint.h>
 #include <string.h>
+#ifdef __AVX512F__
+#include <immintrin.h>
+#endif
 typedef int64_t I;
 typedef uint64_t Word;
 // planes: of the input; results: of the output; sign: whether a plane of signs follows in both
@@ -71,6 +74,91 @@ template <bool SUM> static int pool(const Pool& s, const Word* x, Word* out) {
         for (I p = 0; p < s.results + s.sign; ++p) out[p * size + (r * s.outWidth + ox) * s.words + k] = found[p];
       }
     }
+  }
+  return 0;
+}
+
+// calls f(word of the output, word of the input, channels for which this input is the first of its window that is as large as the output)
+template <class F> static inline void winners(const Pool& s, const Word* x, const Word* best, I n, F f) {
+  const I step = s.images * s.height * s.width * s.words, size = s.images * s.outHeight * s.outWidth * s.words;
+  for (I oy = 0; oy < s.outHeight; ++oy)
+    for (I ox = 0; ox < s.outWidth; ++ox)
+      for (I k = 0; k < s.words; ++k) {
+        const I to = ((n * s.outHeight + oy) * s.outWidth + ox) * s.words + k, y0 = oy * s.sh - s.ph, x0 = ox * s.sw - s.pw;
+        Word open = ~(Word)0;
+        for (I y = y0 < 0 ? 0 : y0; y < y0 + s.kh && y < s.height; ++y)
+          for (I i = x0 < 0 ? 0 : x0; i < x0 + s.kw && i < s.width; ++i) {
+            const I from = ((n * s.height + y) * s.width + i) * s.words + k;
+            Word differ = 0;
+            for (I p = 0; p < s.planes; ++p) differ |= x[p * step + from] ^ best[p * size + to];
+            f(to, from, open & ~differ);
+            open &= differ;
+          }
+      }
+}
+
+// to = from, or to += from, where a bit says so; to = 0 elsewhere, or stays
+struct Masks {
+  uint32_t of[256][8];
+  Masks() { for (int b = 0; b < 256; ++b) for (int j = 0; j < 8; ++j) of[b][j] = 0u - (b >> j & 1); }
+};
+template <bool ADD> static inline void masked(float* __restrict to, const float* __restrict from, Word bits, I n) {
+  static const Masks masks;
+  if (ADD && !bits) return;
+  I j = 0;
+#ifdef __AVX512F__
+  for (; j + 16 <= n; j += 16) {
+    const __mmask16 here = (__mmask16)(bits >> j);
+    const __m512 some = _mm512_maskz_loadu_ps(here, from + j);
+    _mm512_storeu_ps(to + j, ADD ? _mm512_add_ps(_mm512_loadu_ps(to + j), some) : some);
+  }
+#endif
+  for (; j < n; j += 8) {
+    const uint32_t* const mask = masks.of[bits >> j & 255];
+    for (I i = j; i < j + 8 && i < n; ++i) {
+      uint32_t u;
+      float some;
+      memcpy(&u, from + i, 4);
+      u &= mask[i - j];
+      memcpy(&some, &u, 4);
+      to[i] = ADD ? to[i] + some : some;
+    }
+  }
+}
+
+template <bool ADD> static int drawn(const Pool& s, I channels, const Word* x, const Word* best, const float* dy, float* dx) {
+  const I image = s.height * s.width * channels;
+  const bool gaps = ADD || s.height % s.kh || s.width % s.kw;
+#pragma omp parallel for num_threads((int)s.threads) schedule(static)
+  for (I n = 0; n < s.images; ++n) {
+    if (gaps) memset(dx + n * image, 0, image * sizeof(float));
+    winners(s, x, best, n, [&](I to, I from, Word win) {
+      const I c = 64 * (to % s.words);
+      masked<ADD>(dx + from / s.words * channels + c, dy + to / s.words * channels + c, win, channels - c < 64 ? channels - c : 64);
+    });
+  }
+  return 0;
+}
+
+// with: Pool, channels, then the addresses of the words in and out, of the output's gradient [N, H', W', C] and of the input's [N, H, W, C]
+extern "C" int pulled(const I* with) {
+  const Pool& s = *(const Pool*)with;
+  const I* const a = with + sizeof(Pool) / sizeof(I);
+  const bool apart = s.sh == s.kh && s.sw == s.kw && !s.ph && !s.pw;
+  return (apart ? drawn<false> : drawn<true>)(s, a[0], (const Word*)a[1], (const Word*)a[2], (const float*)a[3], (float*)a[4]);
+}
+
+// with: Pool, channels, then the addresses of the words in and out, and of one bit of each in and out: that of the input whose value is out
+extern "C" int opened(const I* with) {
+  const Pool& s = *(const Pool*)with;
+  const I* const a = with + sizeof(Pool) / sizeof(I);
+  const Word* const bit = (const Word*)a[3];
+  Word* const out = (Word*)a[4];
+#pragma omp parallel for num_threads((int)s.threads) schedule(static)
+  for (I n = 0; n < s.images; ++n) {
+    const I size = s.outHeight * s.outWidth * s.words;
+    memset(out + n * size, 0, size * sizeof(Word));
+    winners(s, (const Word*)a[1], (const Word*)a[2], n, [&](I to, I from, Word win) { out[to] |= win & bit[from]; });
   }
   return 0;
 }
