@@ -115,7 +115,7 @@ def swapped(found: Sequence[Reader], engine: str) -> Iterator[None]:
     """Inside, each reader of counts works by events: `"sparse"` wherever it can, `"auto"` where that is estimated to be quicker."""
     active = [r for r in found if r.counts is not None and "forward" not in r.layer.__dict__] if engine != "dense" else []
     before = {module for reader in active for module in reader.before} - _hooked(found)
-    pools = [m for m in before if not isinstance(m, Neuron) and "forward" not in m.__dict__]
+    pools = [m for m in before if isinstance(m, nn.MaxPool2d) and "forward" not in m.__dict__]
     try:
         for module in before:
             if isinstance(module, Neuron):
