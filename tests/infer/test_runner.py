@@ -159,7 +159,7 @@ def test_a_copy_runs_on_its_own(precision, dyadic, images):
 
 @pytest.mark.parametrize("precision", ["float32", "int8"])
 def test_a_current_without_a_neuron_says_how_it_was_computed(precision, dyadic, images, monkeypatch):
-    net, x = dyadic(nn.Sequential(nn.Conv2d(2, 20, 3), IF(), nn.Conv2d(20, 40, 3))), (images(3, 2, 2, 8, 8) > 0.9).float()
+    net, x = dyadic(nn.Sequential(nn.Conv2d(2, 64, 3), IF(), nn.Conv2d(64, 64, 3))), (images(3, 2, 2, 8, 8) > 0.98).float()
     head = lambda runner: runner.explain()[-1]  # noqa: E731
     runner = spikeloom.compile(SNN(net, 3, None), x, precision)
     runner.stages["2"].run = lambda values, *rest, run=runner.stages["2"].run: run([torch.ones_like(values[0].dense()) / 2], *rest)
