@@ -48,8 +48,8 @@ class QCFS(nn.Module):
 
 @torch.no_grad()
 def fit_scales(net: nn.Module, x: Tensor) -> None:
-    """Set the scale of each QCFS of `net` that begins `"fitted"`: of hundredths of its largest activation for inputs x (`[B, ...]`, as `net`
-    takes them) the one whose steps are nearest, in the mean square, to the ReLU.
+    """Set the scale of each QCFS of `net` that begins `"fitted"`: of hundredths of its largest activation for inputs x, `[B, ...]` as `net`
+    takes them, the one whose steps are nearest, in the mean square, to the ReLU.
 
     Layer after layer: each reads what the quantised ones before it make. One that nothing reaches keeps its scale. Norms are those of
     evaluation. The criterion is that of the thresholds of Li et al. 2021 (calibration), which `normalisers.MMSE` finds for a ReLU network.
