@@ -192,10 +192,31 @@ def test_dispatch_follows_the_density(state):
     assert ways.index(then) >= least and set(ways[ways.index(then) :]) == {then}
 
 
-@given(st.floats(width=32, allow_nan=False, allow_infinity=False, allow_subnormal=False))
-def test_a_weight_is_the_sum_of_its_thirds(number):
-    assume(abs(number) < 2**127 and (number == 0 or abs(number) > 2**-100))  # the smallest third is a normal number too
-    assert sum(part.double() for part in tiles.thirds(torch.tensor(number))) == number
+@given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False, allow_subnormal=False), min_size=1, max_size=4))
+def test_a_weight_is_three_digits_of_a_power_of_two(numbers):
+    """To half a unit, of which the largest weight has 4 to 8 million: float32 has it exact to a quarter or a half of one."""
+    largest = torch.tensor(numbers).abs().max()
+    assume(2.0**-100 < largest < 2.0**126)
+    unit, most = tiles.units(largest), 127 * (1 + 256 + 256**2)
+    assert torch.frexp(unit)[0] == 0.5 and most / 2 < largest.double() / unit <= most
+    parts = tiles.digits((torch.tensor(numbers).double() / unit).round().int())
+    assert all(part.dtype == torch.int8 for part in parts)
+    given = sum(part.double() * 256**i for i, part in enumerate(reversed(parts))) * unit.double()
+    assert (given - torch.tensor(numbers).double()).abs().max() <= unit / 2
+
+
+@pytest.mark.parametrize("way", ["tile", "dense"])
+def test_weights_that_are_no_numbers_stay_none(way):
+    weight = torch.ones(32, 64, 1, 1)
+    weight[3, 0], weight[4, 0] = torch.nan, torch.inf
+    y = events.conv2d(pack(torch.ones(1, 64, 4, 4)), weight, way=way).flatten(2)[0, :, 0]
+    assert not y[3:5].isfinite().any() and y[[*range(3), *range(5, 32)]].eq(64).all()
+
+
+def test_tiles_are_exact_where_weights_have_22_bits():
+    """Whole numbers up to 2^22 and any power of two times them: the sums are exact as long as float32 holds them."""
+    x, weight = spikes((3, 70, 9, 9), 0.4), torch.randint(-(2**12), 2**12, (20, 70, 3, 3)).float() / 2**7
+    assert torch.equal(events.conv2d(pack(x), weight, padding=1, way="tile").double(), F.conv2d(x.double(), weight.double(), padding=1))
 
 
 def test_a_system_may_refuse_tiles(monkeypatch):

@@ -140,7 +140,7 @@ def _kernel(bits: Bits, laid: Laid, call: _Call, way: Way) -> Any:
     """None for the dense way, and where there is no kernel."""
     if way == "tile" and (call.case.groups > 1 or call.case.depthwise):
         raise ShapeError(refusal("events way", "tile", "list or dense", f"tiles are for one group, not {call.case.groups}"))
-    refused = way == "tile" and tiles.state() == 2
+    refused = way == "tile" and (tiles.state() == 2 or call.case.taps * call.case.inputs > tiles.MOST)
     if way == "dense" or refused or not bits.words.is_cpu or not laid.rows.is_cpu:
         return None
     try:

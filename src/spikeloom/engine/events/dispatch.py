@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 import torch
 
 from spikeloom.engine.events import tiles
-from spikeloom.engine.events.tiles import CHUNK, LONG, ROWS
+from spikeloom.engine.events.tiles import CHUNK, LONG, MOST, PARTS, ROWS
 from spikeloom.engine.events.weights import BLOCK, REAL, VECTOR
 
 Way = Literal["list", "tile", "depthwise", "dense"]
@@ -28,7 +28,7 @@ LIST_VECTOR = {torch.float32: 0.31, torch.int8: 0.63}  # to add 64 bytes of weig
 LIST_FAR, NEAR = 0.27, 32 * 1024  # more for each doubling of the weights that a part walks through, beyond so many bytes
 # tiles: to begin, to spread 64 bytes of the input, a product and an output. Between what they take when the core is theirs alone and the
 # threefold when a neighbour uses them too, as on shared machines
-TILE_CALL, TILE_SPREAD, TILE_MAC, TILE_OUTPUT = 24000.0, 1.6, {torch.float32: 0.0055, torch.int8: 0.0012}, 0.25
+TILE_CALL, TILE_SPREAD, TILE_MAC, TILE_OUTPUT = 24000.0, 1.6, 0.0012, 0.25
 # oneDNN in float32: to begin, an output pixel, an element of the input, of the output, a weight, and a product
 DENSE_CALL, DENSE_PIXEL, DENSE_INPUT, DENSE_OUTPUT, DENSE_WEIGHT, DENSE_MAC = 5000.0, 14.0, 0.28, 0.05, 0.42, 0.016
 UNPACK_CALL, UNPACK, WHOLE_OUTPUT = 9000.0, 0.62, 0.5  # of an element; to make one of a dense output a whole number
@@ -88,13 +88,13 @@ class Case:
 
     @property
     def chunks(self) -> int:
-        """Products of a tile for each tap."""
-        return -(-self.inputs // CHUNK[self.dtype])
+        """Products of a tile, one digit each."""
+        return self.kernel[0] * -(-self.kernel[1] // tiles.together(self.inputs, self.kernel[1])) * -(-self.inputs // CHUNK)
 
     @property
     def spread(self) -> float:
         """Numbers of 4 bytes that a pixel's inputs take, spread out for tiles."""
-        return self.taps * self.chunks * 16.0
+        return self.chunks * 16.0
 
     @cached_property
     def most(self) -> int:
@@ -121,7 +121,7 @@ class Case:
 
     @property
     def _tiles(self) -> bool:
-        return not self.depthwise and self.groups == 1 and tiles.state() == 1
+        return not self.depthwise and self.groups == 1 and self.taps * self.inputs <= MOST and tiles.state() == 1
 
     @cached_property
     def cuts(self) -> tuple[int, int]:
@@ -148,11 +148,11 @@ class Case:
         """Nanoseconds of tiles, whatever the density."""
         rows = self.pixels // max(1, self.width)
         pixels = rows * -(-self.width // ROWS) * ROWS if self.width >= LONG else -(-self.pixels // ROWS) * ROWS
-        copies = 2.0 if self.width >= LONG else self.taps  # of the input: rows are read by two neighbours, or once for every tap
+        copies = 2.0 * -(-self.inputs // CHUNK) if self.width >= LONG else self.chunks  # rows are read by two neighbours, or each tap reads
         wide = 16 if self.dtype == REAL else 32
         outputs = -(-self.outputs // wide) * wide
-        products = pixels * self.taps * self.chunks * CHUNK[self.dtype] * outputs
-        return TILE_CALL + pixels * copies * self.chunks * TILE_SPREAD + products * TILE_MAC[self.dtype] + pixels * outputs * TILE_OUTPUT
+        products = pixels * self.chunks * CHUNK * outputs * PARTS[self.dtype]
+        return TILE_CALL + pixels * copies * TILE_SPREAD + products * TILE_MAC + pixels * outputs * TILE_OUTPUT
 
     def dense(self) -> float:
         """Nanoseconds of unpacking and a dense float32 convolution."""

@@ -12,8 +12,10 @@ from torch.nn import functional as F
 from spikeloom.engine import cache as compiled
 from spikeloom.engine.events.weights import REAL
 
-CHUNK = {torch.float32: 32, torch.int8: 64}  # inputs of a product, as in tiles.h
-PARTS = 3  # bfloat16 numbers that sum to a float32 one
+CHUNK = 64  # inputs of a product, as in tiles.h
+PARTS = {torch.float32: 3, torch.int8: 1}  # products of a weight
+LARGEST = 127 * (1 + 256 + 256**2)  # that three digits of -128 to 127 give
+MOST = (2**31 - 1) // (127 * 128)  # inputs of an output whose products int32 holds
 COLUMNS = ROWS = 16  # outputs and pixels of a tile
 LONG = 12  # pixels of an output row from which on a tile lies in one, as in tiles.h
 
@@ -34,21 +36,36 @@ def text(*last: str) -> str:
 
 
 def split(kernel: Tensor, stride: int) -> Tensor:
-    """A weight `[Cout, Cin, kh, kw]` as tiles: float32 as bfloat16 `[blocks, stride / 16, kh * kw, chunks, PARTS, 16 rows, 16, 2]`, int8 as
-    int8 `[blocks, stride / 16, kh * kw, chunks, 16 rows, 16, 4]`; what fills up is 0."""
-    size = CHUNK[kernel.dtype]
-    pair = size // COLUMNS  # inputs side by side in a row of a tile
-    cout, cin = kernel.shape[:2]
-    x = F.pad(kernel.flatten(2), (0, 0, 0, -cin % size, 0, -cout % stride))  # [Cout, Cin, taps], filled up
-    x = x.unflatten(0, (-1, stride // COLUMNS, COLUMNS)).unflatten(3, (-1, COLUMNS, pair))  # [b, column, o, chunk, row, pair, taps]
-    x = x.permute(0, 1, 6, 3, 4, 2, 5)  # [b, column, taps, chunk, row, o, pair]
-    return torch.stack(thirds(x), 4).contiguous() if kernel.dtype == REAL else x.contiguous()
+    """A weight `[Cout, Cin, kh, kw]` as tiles, int8, for each block of `stride` outputs as tiles.h has them; what fills up is 0."""
+    cout, cin, _, kw = kernel.shape
+    side = together(cin, kw)
+    x = F.pad(kernel, (0, -kw % side, 0, 0, 0, -cin % (CHUNK // side), 0, -cout % stride))  # filled up
+    x = x.unflatten(3, (-1, side)).movedim(4, 1).flatten(1, 2).flatten(2)  # [Cout, side * Cin, taps / side]
+    x = x.unflatten(0, (-1, stride // COLUMNS, COLUMNS)).unflatten(3, (-1, ROWS, CHUNK // ROWS))  # [b, column, o, chunk, row, four, taps]
+    x = x.permute(0, 1, 6, 3, 4, 2, 5)  # [b, column, taps, chunk, row, o, four]
+    if kernel.dtype != REAL:
+        return x.contiguous()
+    unit = units(kernel.flatten(1).abs().amax(1))
+    unit = F.pad(unit, (0, -cout % stride), value=1.0).unflatten(0, (-1, stride // COLUMNS, COLUMNS))
+    parts = torch.stack(digits((x.double() / unit[:, :, None, None, None, :, None]).round().int()), 4)
+    return torch.cat([parts.flatten(2), unit.contiguous().view(torch.int8)], 2).contiguous()
 
 
-def thirds(x: Tensor) -> list[Tensor]:
-    """bfloat16 tensors that sum to float32 x: 8 bits of its 24 each."""
-    parts = []
-    for _ in range(PARTS):
-        parts.append(x.to(torch.bfloat16))
-        x = x - parts[-1].float()
-    return parts
+def together(inputs: int, width: int) -> int:
+    """Taps of a row of a kernel `width` wide that share a chunk, where few inputs leave it half empty or more."""
+    return 1 if width == 1 or inputs > CHUNK // 2 else 2 if inputs > CHUNK // 4 else 4
+
+
+def units(largest: Tensor) -> Tensor:
+    """The smallest powers of two of which three digits give float32 numbers up to `largest`; NaN where that is no number."""
+    mantissa, exponent = torch.frexp(largest.double() / LARGEST)
+    unit = torch.ldexp(torch.ones_like(largest), (exponent - (mantissa == 0.5).int()).clamp(-126, 127))
+    return unit.where(largest.isfinite(), torch.nan)
+
+
+def digits(whole: Tensor) -> list[Tensor]:
+    """Three int8 tensors of which, from the highest on, each counts 256 of the next: those of int32 numbers up to LARGEST."""
+    low = (whole + 128) % 256 - 128
+    rest = (whole - low) // 256
+    middle = (rest + 128) % 256 - 128
+    return [part.to(torch.int8) for part in ((rest - middle) // 256, middle, low)]
