@@ -3,7 +3,7 @@
 // power of two: three products and int32 sums, exact until they leave as float32. int8 weights need one product. The time does not depend
 // on the density.
 // A tile has 16 rows of 64 bytes: of the inputs 16 pixels of one chunk of channels, or, of few channels, 2 or 4 neighbouring taps of a row;
-// of the weights the rows of 4 neighbouring inputs. Weights for each block of outputs [stride / 16, taps, chunks, parts, 16 rows, 16
+// of the weights the rows of 4 neighbouring inputs. Weights for each block of outputs [stride / 16, parts, taps, chunks, 16 rows, 16
 // outputs, 4 bytes], float32 ones then a unit for each of the 16 outputs. Inputs either as they lie, padded, a row of pixels in each chunk,
 // so that every tap reads them from elsewhere; or, where output rows are much shorter than a tile, once more for every tap.
 #if defined(__AMX_INT8__) && !defined(__SANITIZE_ADDRESS__)  // which does not see what tiles read
@@ -11,14 +11,14 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 #endif
-enum : I { ROWS = 16, BYTES_OF_TILE = 1024 };  // rows of a tile, and its bytes
+enum : I { ROWS = 16, BYTES_OF_TILE = 1024, NUMBERS = 256 };  // rows of a tile, its bytes, and its int32 numbers
 
-enum : I { CHUNK = 64, PAIR = 2, MOST_TILES = TILE / 8 };  // inputs of a product; tiles of pixels at a time, and at most in one call of `currents`
+enum : I { CHUNK = 64, FOUR = 4, MOST_TILES = TILE / 8 };  // inputs of a product; tiles of pixels at a time, and of a call of `currents`
 
-// parts: products of a weight; wide: outputs of a pair of tiles; unit: bytes behind a column of weights
+// parts: products of a weight; units: bytes behind a column of weights
 template <class K> struct Split;
-template <> struct Split<Real> { enum : I { PARTS = 3, WIDE = 16, UNITS = 64 }; };
-template <> struct Split<Whole> { enum : I { PARTS = 1, WIDE = 32, UNITS = 0 }; };
+template <> struct Split<Real> { enum : I { PARTS = 3, UNITS = 64 }; };
+template <> struct Split<Whole> { enum : I { PARTS = 1, UNITS = 0 }; };
 
 // 0: there are none and plain loops do it; 1: this process may use them, for which the system must be asked once; 2: it may not
 static inline int tiles_state() {
@@ -45,70 +45,50 @@ struct Claim {
   ~Claim() { if (held) _tile_release(); }
 };
 
-// the products of R tiles of pixels with the weights of n chunks: `to` int32 [R, columns or digits, 16 pixels, 16 outputs].
-// a: where a tile's pixels begin, `step` bytes from one to the next; at: where a chunk does; more: to the weights of the next 16 outputs
-template <int R> static inline void product(int32_t* to, const char* const* a, I step, const I* at, const char* w, I n, Real) {
-  _tile_zero(0); _tile_zero(1); _tile_zero(2);
-  if (R > 1) { _tile_zero(3); _tile_zero(4); _tile_zero(5); }
-  for (I k = 0; k < n; ++k, w += 3 * BYTES_OF_TILE) {
-    _tile_loadd(6, a[0] + at[k], step);
-    _tile_loadd(7, w, 64);
-    _tile_dpbssd(0, 6, 7);
-    if (R > 1) { _tile_loadd(6, a[1] + at[k], step); _tile_dpbssd(3, 6, 7); }
-    _tile_loadd(7, w + BYTES_OF_TILE, 64);
-    if (R > 1) { _tile_dpbssd(4, 6, 7); _tile_loadd(6, a[0] + at[k], step); }
-    _tile_dpbssd(1, 6, 7);
-    _tile_loadd(7, w + 2 * BYTES_OF_TILE, 64);
-    _tile_dpbssd(2, 6, 7);
-    if (R > 1) { _tile_loadd(6, a[1] + at[k], step); _tile_dpbssd(5, 6, 7); }
-  }
-  _tile_stored(0, to, 64); _tile_stored(1, to + 256, 64); _tile_stored(2, to + 512, 64);
-  if (R > 1) { _tile_stored(3, to + 768, 64); _tile_stored(4, to + 1024, 64); _tile_stored(5, to + 1280, 64); }
-}
-template <int R> static inline void product(int32_t* to, const char* const* a, I step, const I* at, const char* w, I n, Whole) {
-  const I more = n * BYTES_OF_TILE;
-  _tile_zero(0); _tile_zero(1);
-  if (R > 1) { _tile_zero(2); _tile_zero(3); }
+// the products of R tiles of pixels with n chunks of weights: `to` int32 [R, 16 pixels, 16 outputs].
+// a: where a tile's pixels begin, `step` bytes from one to the next; at: where a chunk does
+template <int R> static inline void product(int32_t* to, const char* const* a, I step, const I* at, const char* w, I n) {
+  _tile_zero(0);
+  if (R > 1) _tile_zero(1);
+  if (R > 2) _tile_zero(2);
+  if (R > 3) _tile_zero(3);
   for (I k = 0; k < n; ++k, w += BYTES_OF_TILE) {
+    _tile_loadd(7, w, 64);
     _tile_loadd(4, a[0] + at[k], step);
-    if (R > 1) _tile_loadd(5, a[1] + at[k], step);
-    _tile_loadd(6, w, 64);
-    _tile_loadd(7, w + more, 64);
-    _tile_dpbssd(0, 4, 6); _tile_dpbssd(1, 4, 7);
-    if (R > 1) { _tile_dpbssd(2, 5, 6); _tile_dpbssd(3, 5, 7); }
+    _tile_dpbssd(0, 4, 7);
+    if (R > 1) { _tile_loadd(5, a[1] + at[k], step); _tile_dpbssd(1, 5, 7); }
+    if (R > 2) { _tile_loadd(6, a[2] + at[k], step); _tile_dpbssd(2, 6, 7); }
+    if (R > 3) { _tile_loadd(4, a[3] + at[k], step); _tile_dpbssd(3, 4, 7); }
   }
-  _tile_stored(0, to, 64); _tile_stored(1, to + 256, 64);
-  if (R > 1) { _tile_stored(2, to + 512, 64); _tile_stored(3, to + 768, 64); }
+  _tile_stored(0, to, 64);
+  if (R > 1) _tile_stored(1, to + NUMBERS, 64);
+  if (R > 2) _tile_stored(2, to + 2 * NUMBERS, 64);
+  if (R > 3) _tile_stored(3, to + 3 * NUMBERS, 64);
 }
 #else
 struct Claim { explicit Claim(bool) {} };
 
 // the same by plain loops, so that any machine can test the layout
-template <int R, class K> static inline void product(int32_t* to, const char* const* a, I step, const I* at, const char* w, I n, K) {
-  enum : I { PARTS = Split<K>::PARTS, COLUMNS = Split<K>::WIDE / 16 };
+template <int R> static inline void product(int32_t* to, const char* const* a, I step, const I* at, const char* w, I n) {
   for (I r = 0; r < R * ROWS; ++r)
-    for (I part = 0; part < PARTS * COLUMNS; ++part)
-      for (I c = 0; c < 16; ++c) {
-        int32_t sum = 0;
-        for (I k = 0; k < n; ++k)
-          for (I i = 0; i < CHUNK; ++i)
-            sum += ((const int8_t*)(a[r / 16] + at[k] + r % 16 * step))[i] *
-                   ((const int8_t*)(w + (PARTS > 1 ? k * PARTS + part : part * n + k) * BYTES_OF_TILE))[i / 4 * 64 + c * 4 + i % 4];
-        to[(r / 16 * PARTS * COLUMNS + part) * 256 + r % 16 * 16 + c] = sum;
-      }
+    for (I c = 0; c < 16; ++c) {
+      int32_t sum = 0;
+      for (I k = 0; k < n; ++k)
+        for (I i = 0; i < CHUNK; ++i)
+          sum += ((const int8_t*)(a[r / 16] + at[k] + r % 16 * step))[i] * ((const int8_t*)(w + k * BYTES_OF_TILE))[i / 4 * 64 + c * 4 + i % 4];
+      to[r * 16 + c] = sum;
+    }
 }
 #endif
 
-// 16 pixels of what `product` found, with the bias: digits put together in float32
-static inline void finish(float* __restrict to, I pitch, const int32_t* __restrict x, const float* __restrict bias, const float* __restrict unit, Real) {
+// 16 pixels and outputs of what `product` found, with the bias: digits, `apart` numbers from one to the next, put together in float32
+static inline void finish(float* __restrict to, I pitch, const int32_t* __restrict x, I apart, const float* __restrict bias, const float* __restrict unit) {
   for (I r = 0; r < ROWS; ++r, to += pitch, x += 16)
-    for (I c = 0; c < 16; ++c) to[c] = ((float)x[c] * 65536 + (float)x[256 + c] * 256 + (float)x[512 + c]) * unit[c] + bias[c];
+    for (I c = 0; c < 16; ++c) to[c] = ((float)x[c] * 65536 + (float)x[apart + c] * 256 + (float)x[2 * apart + c]) * unit[c] + bias[c];
 }
-static inline void finish(int32_t* __restrict to, I pitch, const int32_t* __restrict x, const int32_t* __restrict bias, const float*, Whole) {
-  for (I r = 0; r < ROWS; ++r, to += pitch, x += 16) {
+static inline void finish(int32_t* __restrict to, I pitch, const int32_t* __restrict x, I, const int32_t* __restrict bias, const float*) {
+  for (I r = 0; r < ROWS; ++r, to += pitch, x += 16)
     for (I c = 0; c < 16; ++c) to[c] = x[c] + bias[c];
-    for (I c = 0; c < 16; ++c) to[16 + c] = x[256 + c] + bias[16 + c];
-  }
 }
 
 // the first `lanes` numbers of one word as bytes
@@ -239,12 +219,12 @@ template <class K> static inline I slab(const Shape& s) {
 template <class K, int V>
 static inline void currents(typename K::Sum* sums, const typename K::Sum* bias, const char* w, const Shape& s, const Inputs& from, I i, I m) {
   if (s.parts) return currents<K, V>(sums, bias, w, s, from.lists, i, m);
-  enum : I { PITCH = V * K::WIDTH, WIDE = Split<K>::WIDE, EACH = Split<K>::PARTS * WIDE * ROWS };
+  enum : I { PITCH = V * K::WIDTH, PARTS = Split<K>::PARTS };
   const Tiles& tiles = from.tiles;
   const I n = Chunks(s).all, size = column<K>(s);
   const char* a[MOST_TILES];
   typename K::Sum* to[MOST_TILES];
-  alignas(64) int32_t found[PAIR * EACH];
+  alignas(64) int32_t found[PARTS * FOUR * NUMBERS];
   I count = 0;
   for (I j = 0; j < m; ++count) {
     // the last tile of a row overlaps the one before it; one of a short row spills into what comes after and is written over
@@ -254,14 +234,16 @@ static inline void currents(typename K::Sum* sums, const typename K::Sum* bias, 
     to[count] = sums + (j - from_j) * PITCH;
     j += lesser(left, ROWS);
   }
-  const I columns = lesser((I)PITCH, (s.out + WIDE - 1) / WIDE * WIDE);  // of a single block; others are whole but for their last
-  for (I c = 0; c < columns; c += WIDE) {
-    const char* const b = w + c / 16 * size;  // stays in the cache
-    for (I k = 0; k < count; k += PAIR) {
-      const I had = lesser(PAIR, count - k);
-      if (had == 1) product<1>(found, a + k, tiles.step, tiles.at.data, b, n, K());
-      else product<PAIR>(found, a + k, tiles.step, tiles.at.data, b, n, K());
-      for (I r = 0; r < had; ++r) finish(to[k + r] + c, PITCH, found + r * EACH, bias + c, (const float*)(b + size - Split<K>::UNITS), K());
+  const I columns = lesser((I)PITCH, (s.out + 15) / 16 * 16);  // of a single block; others are whole but for their last
+  for (I c = 0; c < columns; c += 16) {
+    const char* const b = w + c / 16 * size;
+    for (I k = 0; k < count; k += FOUR) {
+      const I had = lesser(FOUR, count - k);
+      for (I part = 0; part < PARTS; ++part) {
+        const auto run = had == 1 ? product<1> : had == 2 ? product<2> : had == 3 ? product<3> : product<4>;
+        run(found + part * FOUR * NUMBERS, a + k, tiles.step, tiles.at.data, b + part * n * BYTES_OF_TILE, n);
+      }
+      for (I r = 0; r < had; ++r) finish(to[k + r] + c, PITCH, found + r * NUMBERS, FOUR * NUMBERS, bias + c, (const float*)(b + size - Split<K>::UNITS));
     }
   }
   for (I j = 0; j < m; ++j) for (I c = columns; c < PITCH; ++c) sums[j * PITCH + c] = bias[c];

@@ -47,7 +47,7 @@ def split(kernel: Tensor, stride: int) -> Tensor:
         return x.contiguous()
     unit = units(kernel.flatten(1).abs().amax(1))
     unit = F.pad(unit, (0, -cout % stride), value=1.0).unflatten(0, (-1, stride // COLUMNS, COLUMNS))
-    parts = torch.stack(digits((x.double() / unit[:, :, None, None, None, :, None]).round().int()), 4)
+    parts = torch.stack(digits((x.double() / unit[:, :, None, None, None, :, None]).round().int()), 2)
     return torch.cat([parts.flatten(2), unit.contiguous().view(torch.int8)], 2).contiguous()
 
 
