@@ -45,6 +45,8 @@ GRAD_CALL, GRAD_EVENT, GRAD_RUN, GRAD_LIST, GRAD_ROW, GRAD_PAD, GRAD_WEIGHT = 17
 DRAW_MAC, OPEN_MARGIN = 0.0125, 0.85
 OPEN_CALL, OPEN_ELEMENT, OPEN_PAD, OPEN_WEIGHT, OPEN_LIST = 20000.0, 0.55, 0.9, 1.6, 3.0
 OPEN_SUM, OPEN_VECTOR, OPEN_BEGIN, FILLED = 3.5, 0.19, 15.0, 3
+# that gradient by digits: of an element of the output's gradient, of a weight, and of an element of the result
+DIGIT, DIGIT_WEIGHT, DIGIT_OUTPUT = 0.9, 1.5, 0.7
 # a list is cut into rows of taps, or taps, whose weights stay in L1, once these parts have so many entries
 ROW_ENTRIES, TAP_ENTRIES = {torch.float32: 36, torch.int8: 128}, {torch.float32: 32, torch.int8: 96}
 
@@ -184,14 +186,29 @@ class Case:
         products = self.pixels * self.taps * -(-self.inputs // 16) * 16 * self.outputs * self.groups
         return DENSE_CALL + read + products * DRAW_MAC
 
-    def narrows(self, share: float, stride: tuple[int, int], pieces: int, block: int) -> bool:
-        """Whether the input's gradient is quicker where a window is open, a `share` of it. pieces, block: as in `gathered`."""
+    def drawn_by_digits(self) -> float:
+        """Nanoseconds of the input's gradient as products of digits, for a stride of 1."""
+        pixels = self.elements // max(1, self.inputs)
+        chunks = self.kernel[0] * -(-self.kernel[1] // tiles.together(self.outputs, self.kernel[1])) * -(-self.outputs // CHUNK)
+        wide = -(-self.inputs // 16) * 16
+        once = self.pixels * self.outputs * DIGIT + self.weights * DIGIT_WEIGHT + pixels * wide * DIGIT_OUTPUT
+        return TILE_CALL + once + pixels * chunks * CHUNK * wide * 6 * TILE_MAC
+
+    @cached_property
+    def draws(self) -> Way:
+        """The quicker of two ways to the whole of the input's gradient, for a stride of 1 and a padding smaller than the kernel."""
+        fits = self.groups == 1 and self.taps * self.outputs <= MOST // 3 and tiles.state() == 1
+        return "tile" if fits and self.drawn_by_digits() < MARGIN * self.drawn() else "dense"
+
+    def narrows(self, share: float, stride: tuple[int, int], pieces: int, block: int, otherwise: Way = "dense") -> bool:
+        """Whether the input's gradient is quicker where a window is open, a `share` of it, than `otherwise`. pieces, block: as in
+        `gathered`."""
         blocks, classes = -(-self.outputs // block), min(self.kernel[0], stride[0]) * min(self.kernel[1], stride[1])
         lists, wanted = pieces * self.inputs * classes, share * self.elements
         once = OPEN_SUM + self.taps * block / 16 / classes * OPEN_VECTOR
         every = self.elements * OPEN_ELEMENT + self.pixels * blocks * block * OPEN_PAD + self.weights * OPEN_WEIGHT
         ours = OPEN_CALL + every + wanted * OPEN_LIST + blocks * ((wanted + FILLED * lists) * once + lists * OPEN_BEGIN)
-        return ours <= OPEN_MARGIN * self.drawn()
+        return ours <= OPEN_MARGIN * (self.drawn_by_digits() if otherwise == "tile" else self.drawn())
 
     @property
     def weights(self) -> int:

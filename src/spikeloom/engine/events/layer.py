@@ -15,7 +15,7 @@ from spikeloom.engine import dispatch as scans
 from spikeloom.engine import emitted
 from spikeloom.engine.bits import Bits, packed_or_none, unpack
 from spikeloom.engine.emitted import Emitted
-from spikeloom.engine.events import conv, dispatch, gradient
+from spikeloom.engine.events import conv, digits, dispatch, gradient
 from spikeloom.engine.events.dispatch import Way
 from spikeloom.engine.events.input import NEAR, SPAN, conv2d_input
 from spikeloom.engine.events.weights import lay
@@ -38,8 +38,8 @@ SIMPLE = Geometry()
 
 class Taken(NamedTuple):
     """How a call was computed: `forward` its output, `backward` its weights' gradient; the density of its input, None where it was not
-    measured; why not by events; `pulled` its input's gradient (`"list"`: only where a window is open), and the share of open windows, None
-    where that is not known."""
+    measured; why not by events; `pulled` its input's gradient (`"list"`: only where a window is open, `"tile"`: by products of digits), and
+    the share of open windows, None where that is not known."""
 
     forward: Way
     backward: Way
@@ -103,6 +103,8 @@ def layer(
     taken = call.quickest(events, bits.total(), ready) if engine == "auto" else call.sparse(events)
     if taken.forward == "dense" == taken.backward:
         return _dense(x, weight, bias, geometry), taken
+    if engine == "auto" and x.requires_grad:
+        taken = taken._replace(pulled=call.pulled)
     taken, window = _restricted(x, weight, geometry, taken, call, engine, known)
     plan = _Plan(x.shape, bits.channels, bits.planes, events, scale, geometry, taken, window)
     return _Layer.apply(x, weight, bias, bits.words, plan), taken  # type: ignore[return-value]
@@ -132,9 +134,12 @@ class _Layer(torch.autograd.Function):
         bits = Bits(words, plan.channels, plan.planes)
         listed = need_weight and plan.taken.backward == "list"
         restricted = need_x and plan.open is not None and not any(plan.open.watches)
-        gx, gweight = _pulled(grad, weight, plan, None if listed or not need_weight else bits, need_x and not restricted)
+        tiled = need_x and not restricted and plan.taken.pulled == "tile"
+        gx, gweight = _pulled(grad, weight, plan, None if listed or not need_weight else bits, need_x and not restricted and not tiled)
         if restricted:
             gx = conv2d_input(plan.open.window, grad, weight, *plan.geometry[:2])  # type: ignore[union-attr]
+        elif tiled:
+            gx = digits.conv2d_input(grad, weight, plan.geometry.padding, plan.shape[2:])
         if listed:
             maps = grad if grad.dim() == 4 else grad[:, :, None, None]
             gweight = gradient.conv2d_weight(bits, maps, _kernel(weight), *plan.geometry[:2], plan.geometry.groups, plan.events)
@@ -168,8 +173,8 @@ def _restricted(
         return taken, None
     share = known.window.density()
     tiles = gradient.tiling(x.shape, weight.shape, geometry.stride, geometry.padding, 1, NEAR, SPAN)
-    wins = engine == "sparse" or call.case.narrows(share, geometry.stride, tiles.pieces, tiles.block)
-    return taken._replace(pulled="list" if wins else "dense", open=share), known if wins else None
+    wins = engine == "sparse" or call.case.narrows(share, geometry.stride, tiles.pieces, tiles.block, taken.pulled)
+    return taken._replace(pulled="list" if wins else taken.pulled, open=share), known if wins else None
 
 
 class _Call:
@@ -182,6 +187,9 @@ class _Call:
         if trains and not self.refused:
             tiles = gradient.tiling(shape, kernel, geometry.stride, geometry.padding, geometry.groups, gradient.NEAR)
             self.tiles = tiles.pieces, tiles.block
+        whole = kernel[2:] and geometry.stride == geometry.dilation == (1, 1)
+        fits = whole and all(p < k for p, k in zip(geometry.padding, kernel[2:], strict=True))
+        self.pulled: Way = self.case.draws if fits else "dense"
         best = self.quickest(0, 0)
         self.never = best._replace(density=None) if best.forward == "dense" == best.backward else None
 

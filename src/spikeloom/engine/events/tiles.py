@@ -14,7 +14,6 @@ from spikeloom.engine.events.weights import REAL
 
 CHUNK = 64  # inputs of a product, as in tiles.h
 PARTS = {torch.float32: 3, torch.int8: 1}  # products of a weight
-LARGEST = 127 * (1 + 256 + 256**2)  # that three digits of -128 to 127 give
 MOST = (2**31 - 1) // (127 * 128)  # inputs of an output whose products int32 holds
 COLUMNS = ROWS = 16  # outputs and pixels of a tile
 LONG = 12  # pixels of an output row from which on a tile lies in one, as in tiles.h
@@ -36,36 +35,15 @@ def text(*last: str) -> str:
 
 
 def split(kernel: Tensor, stride: int) -> Tensor:
-    """A weight `[Cout, Cin, kh, kw]` as tiles, int8, for each block of `stride` outputs as tiles.h has them; what fills up is 0."""
+    """An int8 weight `[Cout, Cin, kh, kw]` as tiles, for each block of `stride` outputs as tiles.h has them; what fills up is 0."""
     cout, cin, _, kw = kernel.shape
     side = together(cin, kw)
     x = F.pad(kernel, (0, -kw % side, 0, 0, 0, -cin % (CHUNK // side), 0, -cout % stride))  # filled up
     x = x.unflatten(3, (-1, side)).movedim(4, 1).flatten(1, 2).flatten(2)  # [Cout, side * Cin, taps / side]
     x = x.unflatten(0, (-1, stride // COLUMNS, COLUMNS)).unflatten(3, (-1, ROWS, CHUNK // ROWS))  # [b, column, o, chunk, row, four, taps]
-    x = x.permute(0, 1, 6, 3, 4, 2, 5)  # [b, column, taps, chunk, row, o, four]
-    if kernel.dtype != REAL:
-        return x.contiguous()
-    unit = units(kernel.flatten(1).abs().amax(1))
-    unit = F.pad(unit, (0, -cout % stride), value=1.0).unflatten(0, (-1, stride // COLUMNS, COLUMNS))
-    parts = torch.stack(digits((x.double() / unit[:, :, None, None, None, :, None]).round().int()), 2)
-    return torch.cat([parts.flatten(2), unit.contiguous().view(torch.int8)], 2).contiguous()
+    return x.permute(0, 1, 6, 3, 4, 2, 5).contiguous()  # [b, column, taps, chunk, row, o, four]
 
 
 def together(inputs: int, width: int) -> int:
     """Taps of a row of a kernel `width` wide that share a chunk, where few inputs leave it half empty or more."""
     return 1 if width == 1 or inputs > CHUNK // 2 else 2 if inputs > CHUNK // 4 else 4
-
-
-def units(largest: Tensor) -> Tensor:
-    """The smallest powers of two of which three digits give float32 numbers up to `largest`; NaN where that is no number."""
-    mantissa, exponent = torch.frexp(largest.double() / LARGEST)
-    unit = torch.ldexp(torch.ones_like(largest), (exponent - (mantissa == 0.5).int()).clamp(-126, 127))
-    return unit.where(largest.isfinite(), torch.nan)
-
-
-def digits(whole: Tensor) -> list[Tensor]:
-    """Three int8 tensors of which, from the highest on, each counts 256 of the next: those of int32 numbers up to LARGEST."""
-    low = (whole + 128) % 256 - 128
-    rest = (whole - low) // 256
-    middle = (rest + 128) % 256 - 128
-    return [part.to(torch.int8) for part in ((rest - middle) // 256, middle, low)]

@@ -42,11 +42,12 @@ class Laid:
 
     @cached_property
     def tiles(self) -> Tensor:
-        """The weight for dense products, see `tiles.split`; one group only."""
-        from spikeloom.engine.events.tiles import split
+        """The weight for dense products, see tiles.h; one group only."""
+        from spikeloom.engine.events import digits, tiles
 
         weight = self.dense[0]
-        return split(weight if weight.dim() == 4 else weight[:, :, None, None], self.stride)
+        kernel = weight if weight.dim() == 4 else weight[:, :, None, None]
+        return (digits.laid if weight.dtype == REAL else tiles.split)(kernel, self.stride)
 
 
 def lay(weight: Tensor, bias: Tensor | None = None, groups: int = 1) -> Laid:
