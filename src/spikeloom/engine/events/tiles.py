@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from spikeloom.engine import cache as compiled
-from spikeloom.engine.events.weights import REAL
 
 CHUNK = 64  # inputs of a product, as in tiles.h
 PARTS = {torch.float32: 3, torch.int8: 1}  # products of a weight
