@@ -106,7 +106,7 @@ class Looks:
         if at != self._of:
             self._of, self.updates = at, self.updates + 1
             rest = engine == "auto" and self.updates % EVERY
-            self._now = [r for r in self.found if not rest or r.taken is None or not r.taken.forward == r.taken.backward == "dense"]
+            self._now = [r for r in self.found if not rest or r.taken is None or not r.taken.dense]
         return self._now
 
 

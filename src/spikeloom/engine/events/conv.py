@@ -141,7 +141,7 @@ def _kernel(bits: Bits, laid: Laid, call: _Call, way: Way) -> Any:
     if way == "tile" and (call.case.groups > 1 or call.case.depthwise):
         raise ShapeError(refusal("events way", "tile", "list or dense", f"tiles are for one group, not {call.case.groups}"))
     refused = way == "tile" and (tiles.state() == 2 or call.case.taps * call.case.inputs > tiles.MOST)
-    if way == "dense" or refused or not bits.words.is_cpu or not laid.rows.is_cpu:
+    if way == "dense" or refused or not bits.words.is_cpu or not laid.bias.is_cpu:
         return None
     try:
         return _function(call.case.depthwise, call.case.dtype)

@@ -243,26 +243,27 @@ def way(case: Case, events: int, fused: bool = False) -> Way:
 
 
 def training(
-    case: Case, events: int, adds: int, stride: tuple[int, int], tiles: tuple[int, int] | None, packed: bool = False
-) -> tuple[Way, Way, str]:
-    """The quickest ways of a layer's output and of its weights' gradient from an input that is dense, and why not by events.
+    case: Case, events: int, adds: int, stride: tuple[int, int], pieces: tuple[int, int] | None, packed: bool = False,
+    pulled: Way = "dense",
+) -> tuple[Way, Way, Way, str]:  # fmt: skip
+    """The quickest ways of a layer's output and of its weights' and input's gradients, from an input that is dense, and why not by events.
 
-    adds: the sum of the input; tiles: pieces and block of the gradient by events, None where none is wanted or there is none; packed:
-    whether the input's bits are there.
+    adds: the sum of the input; pieces: of the gradient by events, and their block, None where none is wanted or there is none; packed:
+    whether the input's bits are there; pulled: the way of the input's gradient in a layer that is not dense throughout.
     """
-    dense, pulled = case.convolved(), case.pulled()
+    dense, learns = case.convolved(), case.pulled() if pieces is not None else 0.0
     listed = case.listed(events) + LAY_CALL + case.weights * LAY
-    gathered = math.inf if tiles is None else case.gathered(adds, stride, *tiles)
     forward: Way = "dense" if case.depthwise or listed > dense else "list"
-    unpacked = UNPACK_CALL + case.elements * UNPACK if forward == "list" and tiles is not None else 0.0
-    backward: Way = "list" if gathered < pulled + unpacked else "dense"
-    plain = dense + (pulled if tiles is not None else 0.0)
+    gathered = math.inf if pieces is None else case.gathered(adds, stride, *pieces)
+    unpacked = UNPACK_CALL + case.elements * UNPACK if forward == "list" and pieces is not None else 0.0
+    backward: Way = "list" if gathered < learns + unpacked else "dense"
     ours = LAYER_CALL + (0.0 if packed else PACK_CALL + case.elements * PACK) + (listed if forward == "list" else dense)
-    if tiles is not None:
-        ours += gathered if backward == "list" else pulled + unpacked
-    if ours <= LAYER_MARGIN * plain:
-        return forward, backward, "" if forward == "list" else "its output is quicker dense"
-    return "dense", "dense", f"events would take about {ours / plain:.2g} of the dense time, packing and laying out weights counted in"
+    ours += 0.0 if pieces is None else gathered if backward == "list" else learns + unpacked
+    ours -= case.drawn() - case.drawn_by_digits() if pulled == "tile" else 0.0
+    if ours <= LAYER_MARGIN * (dense + learns):
+        return forward, backward, pulled, "" if forward == "list" else "its output is quicker dense"
+    share = ours / (dense + learns)
+    return "dense", "dense", "dense", f"events would take about {share:.2g} of the dense time, packing and laying out weights counted in"
 
 
 def choose(case: Case, events: int) -> Choice:

@@ -48,6 +48,11 @@ class Taken(NamedTuple):
     pulled: Way = "dense"
     open: float | None = None
 
+    @property
+    def dense(self) -> bool:
+        """Whether all of it is."""
+        return self.forward == self.backward == self.pulled == "dense"
+
 
 @dataclass(frozen=True)
 class _Plan:
@@ -84,7 +89,8 @@ def layer(
         return _dense(x, weight, bias, geometry), Taken("dense", "dense", None, obstacle)
     pixels, known = _kernel(x), emitted.of(x)
     bits = _taken(known, planes, scale)
-    call = _call(pixels.shape, _kernel(weight).shape, geometry, planes, torch.is_grad_enabled() and weight.requires_grad)
+    trains, draws = (torch.is_grad_enabled() and t.requires_grad for t in (weight, x))
+    call = _call(pixels.shape, _kernel(weight).shape, geometry, planes, trains, draws and weight.dim() == 4)
     if engine == "auto":
         if call.never is not None:
             return _dense(x, weight, bias, geometry), call.never
@@ -92,7 +98,7 @@ def layer(
             sample = _packed(pixels[::EVERY], planes, scale)
             share = len(x) / -(-len(x) // EVERY)
             taken = sample and call.quickest(int(share * sample.events()), int(share * sample.total()))
-            if taken and taken.forward == "dense" == taken.backward:
+            if taken and taken.dense:
                 return _dense(x, weight, bias, geometry), taken
     ready = bits is not None
     bits = bits or _packed(pixels, planes, scale)
@@ -101,10 +107,8 @@ def layer(
         return _dense(x, weight, bias, geometry), Taken("dense", "dense", None, strange)
     events = bits.events()
     taken = call.quickest(events, bits.total(), ready) if engine == "auto" else call.sparse(events)
-    if taken.forward == "dense" == taken.backward:
+    if taken.dense:
         return _dense(x, weight, bias, geometry), taken
-    if engine == "auto" and x.requires_grad:
-        taken = taken._replace(pulled=call.pulled)
     taken, window = _restricted(x, weight, geometry, taken, call, engine, known)
     plan = _Plan(x.shape, bits.channels, bits.planes, events, scale, geometry, taken, window)
     return _Layer.apply(x, weight, bias, bits.words, plan), taken  # type: ignore[return-value]
@@ -180,18 +184,17 @@ def _restricted(
 class _Call:
     """What decides how a call goes, but for the spikes."""
 
-    def __init__(self, shape: torch.Size, kernel: torch.Size, geometry: Geometry, planes: int, trains: bool) -> None:
+    def __init__(self, shape: torch.Size, kernel: torch.Size, geometry: Geometry, planes: int, trains: bool, draws: bool) -> None:
         self.case, self.stride = conv.case(shape, planes, kernel, *geometry), geometry.stride
         self.refused = gradient.refused(kernel, geometry.dilation) if trains else ""
         self.tiles = None
         if trains and not self.refused:
             tiles = gradient.tiling(shape, kernel, geometry.stride, geometry.padding, geometry.groups, gradient.NEAR)
             self.tiles = tiles.pieces, tiles.block
-        whole = kernel[2:] and geometry.stride == geometry.dilation == (1, 1)
-        fits = whole and all(p < k for p, k in zip(geometry.padding, kernel[2:], strict=True))
-        self.pulled: Way = self.case.draws if fits else "dense"
+        inside = all(p < k for p, k in zip(geometry.padding, kernel[2:], strict=True))
+        self.pulled: Way = self.case.draws if draws and inside and geometry.stride == geometry.dilation == (1, 1) else "dense"
         best = self.quickest(0, 0)
-        self.never = best._replace(density=None) if best.forward == "dense" == best.backward else None
+        self.never = best._replace(density=None) if best.dense else None
 
     def sparse(self, events: int) -> Taken:
         """By events wherever it can be."""
@@ -200,8 +203,8 @@ class _Call:
 
     def quickest(self, events: int, total: int, packed: bool = False) -> Taken:
         """total: the sum of what the bits say; packed: whether they are there."""
-        forward, backward, why = dispatch.training(self.case, events, total, self.stride, self.tiles, packed)
-        return Taken(forward, backward, self.case.density(events), self.refused or why)
+        forward, backward, pulled, why = dispatch.training(self.case, events, total, self.stride, self.tiles, packed, self.pulled)
+        return Taken(forward, backward, self.case.density(events), self.refused or why, pulled)
 
 
 _call = lru_cache(maxsize=1024)(_Call)

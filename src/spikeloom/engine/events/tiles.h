@@ -182,7 +182,7 @@ struct Tiles {
   template <class Source> bool by_tap(const Shape& s, const Chunks& c, const Source& from, I r0, I r1) {
     const I pixels = (r1 - r0) * s.outWidth, plane = (pixels + ROWS) * CHUNK;
     if (!data.fit(Source::PARTS * c.all * plane)) return false;
-    memset(data.data, 0, Source::PARTS * c.all * plane);
+    if (c.together > 1) memset(data.data, 0, Source::PARTS * c.all * plane);
     step = CHUNK;
     for (I q = 0; q < Source::PARTS; ++q)  // parts of a tap lie together
       for (I k = 0; k < c.all; ++k) at.data[q * c.all + k] = (k / c.each * Source::PARTS * c.each + q * c.each + k % c.each) * plane;
@@ -193,10 +193,15 @@ struct Tiles {
         const I a = lesser(s.outWidth, left < 0 ? (-left + s.sw - 1) / s.sw : 0), b = greater(a, lesser(s.outWidth, (s.width - left + s.sw - 1) / s.sw));
         for (I r = r0; r < r1; ++r) {
           const I y = r % s.outHeight * s.sh - s.ph + ky * s.dh;
-          if (y < 0 || y >= s.height) continue;
-          char* const to = data.data + first + ((r - r0) * s.outWidth + a) * CHUNK;
-          spread_row(to, CHUNK, c, from, (r / s.outHeight * s.height + y) * s.width + left + a * s.sw, b - a, s.sw, plane);
+          const bool inside = y >= 0 && y < s.height;
+          char* const to = data.data + first + (r - r0) * s.outWidth * CHUNK;
+          for (I k = 0; k < Source::PARTS * c.each && c.together == 1; ++k) {
+            memset(to + k * plane, 0, (inside ? a : s.outWidth) * CHUNK);
+            memset(to + k * plane + b * CHUNK, 0, (s.outWidth - b) * CHUNK);
+          }
+          if (inside) spread_row(to + a * CHUNK, CHUNK, c, from, (r / s.outHeight * s.height + y) * s.width + left + a * s.sw, b - a, s.sw, plane);
         }
+        for (I k = 0; k < Source::PARTS * c.each && c.together == 1; ++k) memset(data.data + first + k * plane + pixels * CHUNK, 0, ROWS * CHUNK);
       }
     return true;
   }

@@ -23,31 +23,49 @@ VECTOR = {REAL: 16, WHOLE: 64}  # outputs of a vector of 64 bytes
 
 @dataclass(frozen=True, eq=False)
 class Laid:
-    """A weight `[Cout, Cin / groups, kh, kw]` and its bias, laid out once for many calls.
+    """A weight `[Cout, Cin / groups, kh, kw]` and its bias, laid out once for many calls, in each way when that is first asked for.
 
-    rows: `[groups, blocks, kh * kw * Cin / groups + 1, stride]`, float32, or uint8: the int8 weight plus 128, outputs j and 32 + j of 64
-    side by side. bias: `[groups, blocks * stride]`, float32 or int32. Depthwise: rows `[kh * kw, C]` in float32 or int32 and bias `[C]`,
-    C filled up to a multiple of 64. dense: weight and bias as they were given.
+    bias: `[groups, blocks * stride]`, float32 or int32; depthwise `[C]`, C filled up to a multiple of 64. dense: weight and bias as they
+    were given. stride: outputs of a row.
     """
 
-    rows: Tensor
     bias: Tensor
     dense: tuple[Tensor, Tensor | None]
     groups: int
+    stride: int
 
     @property
-    def stride(self) -> int:
-        """Outputs of a row."""
-        return self.rows.shape[-1]
+    def kernel(self) -> Tensor:
+        """The weight with four axes."""
+        weight = self.dense[0]
+        return weight if weight.dim() == 4 else weight[:, :, None, None]
+
+    @cached_property
+    def rows(self) -> Tensor:
+        """For lists: `[groups, blocks, kh * kw * Cin / groups + 1, stride]`, float32, or uint8: the int8 weight plus 128, outputs j and
+        32 + j of 64 side by side. Depthwise: `[kh * kw, C]` in float32 or int32."""
+        kernel, out = self.kernel, self.dense[0].shape[0] // self.groups
+        if out == kernel.shape[1] == 1:
+            return F.pad(kernel.flatten(1).t().to(self.bias.dtype), (0, -self.groups % 64)).contiguous()
+        if (function := _function(kernel)) is not None and min(kernel.shape):
+            taps = kernel.flatten(2)
+            rows = torch.empty(self.groups, -(-out // self.stride), taps.shape[1] * taps.shape[2] + 1, self.stride)
+            threads = torch.get_num_threads() if rows.numel() >= ALONE else 1
+            function(_pack(threads, self.groups, out, *taps.shape[1:], self.stride, *taps.stride(), taps.data_ptr(), rows.data_ptr()))
+            return rows
+        rows = F.pad(kernel.unflatten(0, (self.groups, out)), (0, 0, 0, 0, 0, 0, 0, -out % self.stride))
+        rows = rows.unflatten(1, (-1, self.stride)).permute(0, 1, 4, 5, 3, 2).flatten(2, 4)  # [groups, blocks, kh kw Cin / groups, stride]
+        rows = F.pad(rows, (0, 0, 0, 1))
+        if kernel.dtype == WHOLE:
+            rows = (rows.short() + 128).to(torch.uint8).unflatten(-1, (-1, 2, 32)).mT.flatten(-3)
+        return rows.contiguous()
 
     @cached_property
     def tiles(self) -> Tensor:
-        """The weight for dense products, see tiles.h; one group only."""
+        """For dense products, see tiles.h; one group only."""
         from spikeloom.engine.events import digits, tiles
 
-        weight = self.dense[0]
-        kernel = weight if weight.dim() == 4 else weight[:, :, None, None]
-        return (digits.laid if weight.dtype == REAL else tiles.split)(kernel, self.stride)
+        return (digits.laid if self.kernel.dtype == REAL else tiles.split)(self.kernel, self.stride)
 
 
 def lay(weight: Tensor, bias: Tensor | None = None, groups: int = 1) -> Laid:
@@ -55,29 +73,13 @@ def lay(weight: Tensor, bias: Tensor | None = None, groups: int = 1) -> Laid:
     check(weight, bias, groups)
     weight = weight.detach()
     bias = bias.detach() if bias is not None else None
-    kernel = weight if weight.dim() == 4 else weight[:, :, None, None]
     kind = torch.float32 if weight.dtype == REAL else torch.int32
     out = weight.shape[0] // groups
-    if out == kernel.shape[1] == 1:
-        pad = -groups % 64
-        added = torch.zeros(groups, dtype=kind) if bias is None else bias
-        return Laid(F.pad(kernel.flatten(1).t().to(kind), (0, pad)).contiguous(), F.pad(added, (0, pad)), (weight, bias), groups)
-    stride = _stride(out, weight.dtype)
-    pad = -out % stride
     added = torch.zeros(groups, out, dtype=kind) if bias is None else bias.unflatten(0, (groups, out))
-    added = F.pad(added, (0, pad)).contiguous()
-    if (function := _function(kernel)) is not None and min(kernel.shape):
-        taps = kernel.flatten(2)
-        rows = torch.empty(groups, -(-out // stride), taps.shape[1] * taps.shape[2] + 1, stride)
-        threads = torch.get_num_threads() if rows.numel() >= ALONE else 1
-        function(_pack(threads, groups, out, *taps.shape[1:], stride, *taps.stride(), taps.data_ptr(), rows.data_ptr()))
-        return Laid(rows, added, (weight, bias), groups)
-    rows = F.pad(kernel.unflatten(0, (groups, out)), (0, 0, 0, 0, 0, 0, 0, pad))
-    rows = rows.unflatten(1, (-1, stride)).permute(0, 1, 4, 5, 3, 2).flatten(2, 4)  # [groups, blocks, kh kw Cin / groups, stride]
-    rows = F.pad(rows, (0, 0, 0, 1))
-    if weight.dtype == WHOLE:
-        rows = (rows.short() + 128).to(torch.uint8).unflatten(-1, (-1, 2, 32)).mT.flatten(-3)
-    return Laid(rows.contiguous(), added, (weight, bias), groups)
+    if out == weight.shape[1] == 1:
+        return Laid(F.pad(added.flatten(), (0, -groups % 64)), (weight, bias), groups, groups + -groups % 64)
+    stride = _stride(out, weight.dtype)
+    return Laid(F.pad(added, (0, -out % stride)).contiguous(), (weight, bias), groups, stride)
 
 
 def check(weight: Tensor, bias: Tensor | None, groups: int) -> None:
