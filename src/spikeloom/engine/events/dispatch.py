@@ -28,7 +28,7 @@ LIST_VECTOR = {torch.float32: 0.31, torch.int8: 0.63}  # to add 64 bytes of weig
 LIST_FAR, NEAR = 0.27, 32 * 1024  # more for each doubling of the weights that a part walks through, beyond so many bytes
 # tiles: to begin, to spread 64 bytes of the input, a product and an output. Between what they take when the core is theirs alone and the
 # threefold when a neighbour uses them too, as on shared machines
-TILE_CALL, TILE_SPREAD, TILE_MAC, TILE_OUTPUT = 24000.0, 1.6, 0.001, 0.25
+TILE_CALL, TILE_SPREAD, TILE_MAC, TILE_OUTPUT = 24000.0, 1.6, 0.0018, 0.25
 # oneDNN in float32: to begin, an output pixel, an element of the input, of the output, a weight, and a product
 DENSE_CALL, DENSE_PIXEL, DENSE_INPUT, DENSE_OUTPUT, DENSE_WEIGHT, DENSE_MAC = 5000.0, 14.0, 0.28, 0.05, 0.42, 0.016
 UNPACK_CALL, UNPACK, WHOLE_OUTPUT = 9000.0, 0.62, 0.5  # of an element; to make one of a dense output a whole number
@@ -45,8 +45,8 @@ GRAD_CALL, GRAD_EVENT, GRAD_RUN, GRAD_LIST, GRAD_ROW, GRAD_PAD, GRAD_WEIGHT = 17
 DRAW_MAC, OPEN_MARGIN = 0.0125, 0.85
 OPEN_CALL, OPEN_ELEMENT, OPEN_PAD, OPEN_WEIGHT, OPEN_LIST = 20000.0, 0.55, 0.9, 1.6, 3.0
 OPEN_SUM, OPEN_VECTOR, OPEN_BEGIN, FILLED = 3.5, 0.19, 15.0, 3
-# that gradient by digits: of an element of the output's gradient, of a weight, and of an element of the result
-DIGIT, DIGIT_WEIGHT, DIGIT_OUTPUT = 0.9, 1.5, 0.7
+# that gradient by digits: of an element of the output's gradient, of a weight, of an element of the result, and six products
+DIGIT, DIGIT_WEIGHT, DIGIT_OUTPUT, DIGIT_MAC = 0.9, 1.5, 0.7, 0.006
 # a list is cut into rows of taps, or taps, whose weights stay in L1, once these parts have so many entries
 ROW_ENTRIES, TAP_ENTRIES = {torch.float32: 36, torch.int8: 128}, {torch.float32: 32, torch.int8: 96}
 
@@ -192,7 +192,7 @@ class Case:
         chunks = self.kernel[0] * -(-self.kernel[1] // tiles.together(self.outputs, self.kernel[1])) * -(-self.outputs // CHUNK)
         wide = -(-self.inputs // 16) * 16
         once = self.pixels * self.outputs * DIGIT + self.weights * DIGIT_WEIGHT + pixels * wide * DIGIT_OUTPUT
-        return TILE_CALL + once + pixels * chunks * CHUNK * wide * 6 * TILE_MAC
+        return TILE_CALL + once + pixels * chunks * CHUNK * wide * DIGIT_MAC
 
     @cached_property
     def draws(self) -> Way:

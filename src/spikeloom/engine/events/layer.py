@@ -77,7 +77,7 @@ def layer(
     x: `scale` (a power of two) times whole numbers below 2^planes; anything else stays dense, and so do other types than float32, calls
     under autocast (16-bit dense products are quicker than events where the processor has them) and calls that are traced or transformed.
     engine: `"sparse"` takes events wherever it can, `"auto"` where they are estimated to be quicker. Gradients are those of the dense
-    layer up to rounding; there are no second ones.
+    layer up to rounding; there are no second ones. With `"auto"` that of x may be a product of digits, see `digits.conv2d_input`.
 
     Where `emitted.of(x)` knows the bits of x they need not be packed. Where it knows the windows, the gradient of x may be computed only
     where the window of its neuron is open, and be 0 elsewhere, where the neuron multiplies it by 0. Nobody sees the difference: the whole
