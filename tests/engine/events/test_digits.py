@@ -86,7 +86,7 @@ def test_a_layer_takes_them_where_there_are_tiles(state, stride, padding, way, m
     monkeypatch.setattr(tiles, "state", lambda: state)
     for cached in (conv._geometry, events.layer.__globals__["_call"]):
         cached.cache_clear()
-    x = (torch.rand(8, 64, 32, 32) < 0.05).float().requires_grad_()
+    x = (torch.rand(4, 64, 32, 32) < 0.05).float().requires_grad_()
     weight = torch.randn(64, 64, 3, 3)
     y, taken = events.layer(x, weight, None, events.Geometry((stride, stride), (padding, padding)))
     assert taken.pulled == way

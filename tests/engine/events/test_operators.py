@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from spikeloom.core.errors import ShapeError
 from spikeloom.engine import cache, events
 from spikeloom.engine.bits import pack, unpack
-from spikeloom.engine.events import conv, dispatch, pool, tiles
+from spikeloom.engine.events import conv, cost, dispatch, pool, tiles
 
 DENSITIES = [0, 0.01, 0.05, 0.3, 0.8, 1]
 ORDERS = [torch.contiguous_format, torch.channels_last]
@@ -113,7 +113,7 @@ def test_every_way_gives_the_same(inputs, density, parts, signed, dtype):
     x = spikes((3, inputs, 9, 7), density, 2, signed)
     weight = torch.randint(-128, 128, (80, inputs, 3, 3)).to(dtype)  # sums of whole numbers are exact in float32 too
     bits, expected = pack(x, 2, signed), F.conv2d(x.double(), weight.double(), padding=1)
-    case = dispatch.Case(3 * 63, (3, 3), inputs, 80, 1, x.numel(), dtype, 7)
+    case = cost.Case(3 * 63, (3, 3), inputs, 80, 1, x.numel(), dtype, 7)
     assert case.parts(bits.events()) == parts
     for way in ("list", "tile", "dense", None):
         assert torch.equal(events.conv2d(bits, weight, padding=1, way=way).double(), expected)
@@ -194,7 +194,7 @@ def test_explain(state):
 
 
 def test_dispatch_follows_the_density(state):
-    case = dispatch.Case(1024, (3, 3), 128, 128, 1, 131072, torch.float32, 32)
+    case = cost.Case(1024, (3, 3), 128, 128, 1, 131072, torch.float32, 32)
     ways = [dispatch.choose(case, d * 131072 // 100).way for d in range(101)]
     then, least = ("tile", 5) if state else ("dense", 40)
     assert ways.index(then) >= least and set(ways[ways.index(then) :]) == {then}

@@ -14,7 +14,8 @@ from spikeloom.core.errors import ShapeError, refusal
 from spikeloom.engine import cache as compiled
 from spikeloom.engine.bits import Bits, unpack
 from spikeloom.engine.events import dispatch, tiles
-from spikeloom.engine.events.dispatch import Case, Choice, Way
+from spikeloom.engine.events.cost import Case, Way
+from spikeloom.engine.events.dispatch import Choice
 from spikeloom.engine.events.weights import REAL, Laid, lay
 
 Pair = tuple[int, int]

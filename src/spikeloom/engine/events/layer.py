@@ -16,7 +16,7 @@ from spikeloom.engine import emitted
 from spikeloom.engine.bits import Bits, packed_or_none, unpack
 from spikeloom.engine.emitted import Emitted
 from spikeloom.engine.events import conv, digits, dispatch, gradient
-from spikeloom.engine.events.dispatch import Way
+from spikeloom.engine.events.cost import Way
 from spikeloom.engine.events.input import NEAR, SPAN, conv2d_input
 from spikeloom.engine.events.weights import lay
 
