@@ -28,7 +28,7 @@ LIST_VECTOR = {torch.float32: 0.31, torch.int8: 0.63}  # to add 64 bytes of weig
 LIST_FAR, NEAR = 0.27, 32 * 1024  # more for each doubling of the weights that a part walks through, beyond so many bytes
 # tiles: to begin, to spread 64 bytes of the input, a product and an output. Between what they take when the core is theirs alone and the
 # threefold when a neighbour uses them too, as on shared machines
-TILE_CALL, TILE_SPREAD, TILE_MAC, TILE_OUTPUT = 24000.0, 1.6, 0.0018, 0.25
+TILE_CALL, TILE_SPREAD, TILE_MAC, TILE_OUTPUT = 24000.0, 1.6, {torch.float32: 0.0018, torch.int8: 0.0012}, 0.25
 # oneDNN in float32: to begin, an output pixel, an element of the input, of the output, a weight, and a product
 DENSE_CALL, DENSE_PIXEL, DENSE_INPUT, DENSE_OUTPUT, DENSE_WEIGHT, DENSE_MAC = 5000.0, 14.0, 0.28, 0.05, 0.42, 0.016
 UNPACK_CALL, UNPACK, WHOLE_OUTPUT = 9000.0, 0.62, 0.5  # of an element; to make one of a dense output a whole number
@@ -146,7 +146,7 @@ class Case:
         wide = 16 if self.dtype == REAL else 32
         outputs = -(-self.outputs // wide) * wide
         products = pixels * self.chunks * CHUNK * outputs * PARTS[self.dtype]
-        return TILE_CALL + pixels * copies * TILE_SPREAD + products * TILE_MAC + pixels * outputs * TILE_OUTPUT
+        return TILE_CALL + pixels * copies * TILE_SPREAD + products * TILE_MAC[self.dtype] + pixels * outputs * TILE_OUTPUT
 
     def dense(self) -> float:
         """Nanoseconds of unpacking and a dense float32 convolution."""
