@@ -200,14 +200,14 @@ def test_dispatch_follows_the_density(state):
     assert ways.index(then) >= least and set(ways[ways.index(then) :]) == {then}
 
 
-@given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False, allow_subnormal=False), min_size=1, max_size=64))
+@given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False, allow_subnormal=False), min_size=2, max_size=64))
 def test_a_weight_is_three_digits(numbers):
     """To 1.2e-7 of the largest: seen by one input at a time."""
     weight = torch.tensor(numbers)[None, :, None, None]
     largest = weight.abs().max().item()
     assume(2.0**-100 < largest < 2.0**120)
     x = torch.eye(len(numbers))[:, :, None, None]
-    seen = events.conv2d(pack(x), weight, way="tile") if len(numbers) > 1 else weight
+    seen = events.conv2d(pack(x), weight, way="tile")
     assert (seen.flatten().double() - weight.flatten().double()).abs().max() <= 1.2e-7 * largest
 
 
@@ -223,6 +223,14 @@ def test_tiles_are_exact_where_weights_have_22_bits():
     """Whole numbers up to 2^22 and any power of two times them: the sums are exact as long as float32 holds them."""
     x, weight = spikes((3, 70, 9, 9), 0.4), torch.randint(-(2**12), 2**12, (20, 70, 3, 3)).float() / 2**7
     assert torch.equal(events.conv2d(pack(x), weight, padding=1, way="tile").double(), F.conv2d(x.double(), weight.double(), padding=1))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.int8])
+def test_sums_that_int32_cannot_hold_are_no_tiles(dtype):
+    """One input more than can be 127 times -128 each."""
+    x, weight = torch.full((1, tiles.MOST + 1), 127.0), torch.full((2, tiles.MOST + 1), -127).to(dtype)
+    bits = pack(x, 7)
+    assert torch.equal(events.linear(bits, weight, way="tile"), events.linear(bits, weight, way="dense"))
 
 
 def test_a_system_may_refuse_tiles(monkeypatch):

@@ -83,7 +83,7 @@ class Case:
     @property
     def chunks(self) -> int:
         """Products of a tile, one digit each."""
-        return self.kernel[0] * -(-self.kernel[1] // tiles.together(self.inputs, self.kernel[1])) * -(-self.inputs // CHUNK)
+        return tiles.chunks(self.inputs, *self.kernel)
 
     @property
     def spread(self) -> float:
@@ -181,7 +181,7 @@ class Case:
     def drawn_by_digits(self) -> float:
         """Nanoseconds of the input's gradient as products of digits, for a stride of 1."""
         pixels = self.elements // max(1, self.inputs)
-        chunks = self.kernel[0] * -(-self.kernel[1] // tiles.together(self.outputs, self.kernel[1])) * -(-self.outputs // CHUNK)
+        chunks = tiles.chunks(self.outputs, *self.kernel)
         wide = -(-self.inputs // 16) * 16
         once = self.pixels * self.outputs * DIGIT + self.weights * DIGIT_WEIGHT + pixels * wide * DIGIT_OUTPUT
         return TILE_CALL + once + pixels * chunks * CHUNK * wide * DIGIT_MAC

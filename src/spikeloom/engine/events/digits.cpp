@@ -104,6 +104,7 @@ struct Floats {
   const int8_t* digits;
   I room, first;
   void put(char* to, I apart, I pixel, I k, I lanes) const {
+    // of a constant size it is one move
     for (I q = 0; q < PARTS; ++q) memcpy(to + q * apart, digits + ((pixel - first) * PARTS + q) * room + k * CHUNK, lanes == CHUNK ? (I)CHUNK : lanes);
   }
 };

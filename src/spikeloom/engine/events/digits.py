@@ -18,7 +18,7 @@ PIECE = 1 << 19  # bytes of spread out digits that stay in L2
 ALONE = 1 << 21  # products below which one thread does it all
 
 
-def laid(kernel: Tensor, stride: int = tiles.COLUMNS) -> Tensor:
+def laid(kernel: Tensor, stride: int) -> Tensor:
     """A float32 weight `[Cout, Cin, kh, kw]` as tiles, int8 `[columns, bytes]`, for blocks of `stride` outputs; what fills up is 0.
 
     A weight is rounded by at most 1.2e-7 of the largest one of its output: as float32 itself rounds that. An output with a weight that is
@@ -32,8 +32,8 @@ def conv2d_input(grad: Tensor, weight: Tensor, padding: Pair, size: tuple[int, i
     `[Cout, Cin, kh, kw]`, of stride 1, with a padding smaller than the kernel.
 
     Whole numbers throughout, the same for any number of threads. Both factors are rounded to 24 bits of the largest gradient of the image
-    and the largest weight to the input: the error is at most 2^-20 times the product of these two for each of the sum's terms, and about
-    2^-22 times the root of their number. An image with a gradient that is no number gives NaN.
+    and the largest weight to the input: the error is at most 2^-20 times the product of these two for each of the sum's terms, and in
+    effect about 2^-24 times the root of their number. An image with a gradient that is no number gives NaN. `tiles.state()` must not be 2.
     """
     cout, cin, kh, kw = weight.shape
     n = len(grad)
@@ -65,8 +65,7 @@ def _laid(kernel: Tensor, steps: tuple[int, ...], first: int, outputs: int) -> T
     """steps: from one to the next weight of each axis of `kernel`, from the one at `first` on."""
     cout, cin, kh, kw = kernel.shape
     columns = outputs // tiles.COLUMNS
-    chunks = kh * -(-kw // tiles.together(cin, kw)) * -(-cin // tiles.CHUNK)
-    found = torch.empty(columns, 3 * chunks * 1024 + 4 * tiles.COLUMNS, dtype=torch.int8)
+    found = torch.empty(columns, 3 * tiles.chunks(cin, kh, kw) * 1024 + 4 * tiles.COLUMNS, dtype=torch.int8)
     threads = torch.get_num_threads() if kernel.numel() >= 1 << 16 else 1
     address = kernel.data_ptr() + first * kernel.element_size()
     _function("lay")(struct.pack("12q", threads, cout, cin, kh, kw, columns, *steps, address, found.data_ptr()))

@@ -43,6 +43,11 @@ def split(kernel: Tensor, stride: int) -> Tensor:
     return x.permute(0, 1, 6, 3, 4, 2, 5).contiguous()  # [b, column, taps, chunk, row, o, four]
 
 
+def chunks(inputs: int, height: int, width: int) -> int:
+    """Products of a tile of pixels and 16 outputs, one digit each, for a kernel of this size; as Chunks in tiles.h."""
+    return height * -(-width // together(inputs, width)) * -(-inputs // CHUNK)
+
+
 def together(inputs: int, width: int) -> int:
     """Taps of a row of a kernel `width` wide that share a chunk, where few inputs leave it half empty or more."""
     return 1 if width == 1 or inputs > CHUNK // 2 else 2 if inputs > CHUNK // 4 else 4

@@ -26,7 +26,8 @@ class Laid:
     """A weight `[Cout, Cin / groups, kh, kw]` and its bias, laid out once for many calls, in each way when that is first asked for.
 
     bias: `[groups, blocks * stride]`, float32 or int32; depthwise `[C]`, C filled up to a multiple of 64. dense: weight and bias as they
-    were given. stride: outputs of a row.
+    were given; they are read when a way is first taken, so give `lay` a copy of a weight that will change in place. stride: outputs of a
+    row.
     """
 
     bias: Tensor
