@@ -1,11 +1,17 @@
 """The gradient of an input by products of digits, against float64 and the bound that is stated; what is exact; when it is taken."""
 
+import copy
+
 import pytest
 import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from torch import nn
 from torch.nn import functional as F
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.checkpoint import checkpoint
 
+from spikeloom import LIF, SNN
 from spikeloom.engine import events
 from spikeloom.engine.events import conv, digits, tiles
 
@@ -105,3 +111,30 @@ def test_a_layer_takes_them_where_there_are_tiles(state, stride, padding, way, m
     assert ((torch.autograd.grad(y, x, grad)[0] - wanted).abs() <= 2**-20 * terms * most).all()
     for cached in (conv._geometry, events.layer.__globals__["_call"]):
         cached.cache_clear()
+
+
+def test_a_network_trains_by_them(tmp_path, monkeypatch):
+    """Alone, distributed and recomputed alike, bit for bit, and as a dense one does: weights are such that its currents are exact."""
+    monkeypatch.setattr(tiles, "state", lambda: 1)
+    conv._geometry.cache_clear()
+    events.layer.__globals__["_call"].cache_clear()
+    layers = [(nn.Conv2d(inputs, 64, 3, padding=1, bias=False), LIF(decay=0.5, threshold=0.75)) for inputs in (2, 64, 64)]
+    net = nn.Sequential(*(module for both in layers for module in both))
+    for parameter in net.parameters():
+        parameter.data = torch.randint(-32, 33, parameter.shape) / 256
+    x, found = (torch.rand(2, 2, 32, 32) < 0.5).float(), []
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    try:
+        again = lambda snn: lambda x: checkpoint(snn, x, use_reentrant=False)  # noqa: E731
+        for engine, wrap in (("auto", lambda snn: snn), ("auto", DistributedDataParallel), ("auto", again), ("dense", lambda snn: snn)):
+            snn = SNN(copy.deepcopy(net), 3, engine=engine)
+            wrap(snn)(x).square().sum().backward()
+            assert engine == "dense" or "tile" in {way.pulled for way in snn.ways().values()}
+            found.append([p.grad for p in snn.parameters()])
+    finally:
+        torch.distributed.destroy_process_group()
+        conv._geometry.cache_clear()
+        events.layer.__globals__["_call"].cache_clear()
+    for alone, distributed, recomputed, dense in zip(*found, strict=True):
+        assert torch.equal(alone, distributed) and torch.equal(alone, recomputed)
+        assert dense.norm() > 0 and (alone - dense).norm() <= 1e-5 * dense.norm()
