@@ -1,18 +1,24 @@
-"""The spiking graph run once, layer by layer, so that a layer can be corrected before the next one sees its spikes."""
+"""The spiking graph run neuron by neuron, so that each can be corrected before the next one sees its spikes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, fx
 
+from spikeloom.convert.affine import along
 from spikeloom.convert.graph import Net
+from spikeloom.engine.bits import Bits, packed_or_none, unpack
 from spikeloom.neurons import Neuron
+from spikeloom.nn import sparse, still
 from spikeloom.nn.encoders import Encoder
 from spikeloom.nn.snn import SNN
+
+ROWS = 256  # images times steps in one call
 
 
 @dataclass(frozen=True)
@@ -36,32 +42,77 @@ class Trial:
         self.ann.watch(look, self.inputs)
         return found
 
-    def run(self, net: Net, correct: Callable[[fx.Node, Neuron, Tensor, Tensor], Tensor | None]) -> None:
-        """Run the spiking `net`; `correct(node, neuron, current, spikes)` may change the neuron and give other spikes.
+    @torch.no_grad()
+    def run(self, net: Net, correct: Callable[[fx.Node, Neuron, Tensor], Tensor | None]) -> None:
+        """Run the spiking `net` neuron by neuron; `correct(node, neuron, rate)` may change the neuron, and give what its current gets more.
 
-        current, spikes: `[T*B, ...]`, the prelude included. Random inputs are the same every time.
+        rate: mean output `[B, ...]` over the steps that count; what it gives: one per channel, None for nothing. A few images at a time:
+        between neurons only spikes are kept, as bits where they have such a form. Random inputs are the same every time.
         """
-        shell = SNN(net.module, self.steps, self.encoder, prelude=self.prelude)
-        with torch.random.fork_rng(devices=[]), torch.no_grad():
-            torch.manual_seed(0)
-            folded = shell.encode(self.inputs)
-        currents: dict[fx.Node, Tensor] = {}
-        wanted = {node.args[0] for node, _ in net.calls((Neuron,))}
+        shell, total = SNN(net.module, self.steps, self.encoder, prelude=self.prelude), self.prelude + self.steps
+        parts = [_Part(net, shell, x, seed) for seed, x in enumerate(self.inputs.split(max(ROWS // total, 1)))]
+        neurons, graph = dict(net.calls((Neuron,))), net.module.graph
+        last = {given: node for node in neurons for given in _given(node, neurons)}  # its last reader
+        once = still.held(still.readers(net.module, graph), total) if self.encoder.still else nullcontext()
+        with once, sparse.swapped(sparse.readers(net.module, graph), "auto"):
+            for node, neuron in neurons.items():
+                source: Any = node.args[0]
+                rates = [neuron(part.value(source)).unflatten(0, (total, -1))[self.prelude :].mean(0) for part in parts]
+                shift = correct(node, neuron, torch.cat(rates))
+                for part in parts:
+                    if node in last:
+                        x = part.value(source)
+                        part.keep(node, neuron(x if shift is None else x + along(shift, x.dim())))
+                    for given in [given for given, reader in last.items() if reader is node]:
+                        del part.kept[given]
 
-        def look(node: fx.Node, value: Any) -> Tensor | None:
-            if node in wanted:
-                currents[node] = value
-            neuron = net.of(node)
-            if not isinstance(neuron, Neuron):
-                return None
-            source: Any = node.args[0]
-            spikes = correct(node, neuron, currents[source], value)
-            if all(user is node for user in source.users):
-                del currents[source]
-            return spikes
 
-        net.watch(look, folded)
+class _Part:
+    """Some of the images on their way through the graph. kept: the spikes of neurons that others still read."""
 
-    def rate(self, spikes: Tensor) -> Tensor:
-        """Mean output `[B, ...]` over the steps that count."""
-        return spikes.unflatten(0, (self.prelude + self.steps, -1))[self.prelude :].mean(0)
+    def __init__(self, net: Net, shell: SNN, inputs: Tensor, seed: int) -> None:
+        self.shell, self.inputs, self.seed = shell, inputs, seed
+        self.runs, self.kept = fx.Interpreter(net.module), dict[fx.Node, Bits | Tensor]()
+
+    def keep(self, node: fx.Node, spikes: Tensor) -> None:
+        bits = packed_or_none(spikes) if spikes.dtype == torch.float32 and spikes.dim() in (2, 4) else None
+        self.kept[node] = spikes if bits is None else bits
+
+    def value(self, node: fx.Node) -> Tensor:
+        """Of the steps one after the other, `[(prelude + T)*B, ...]`, computed from what is kept."""
+        return _Values(self)[node]
+
+    def computed(self, node: fx.Node, values: _Values) -> Any:
+        kept = self.kept.get(node)
+        if kept is not None:
+            return unpack(kept) if isinstance(kept, Bits) else kept
+        if node.op == "placeholder":
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(self.seed)
+                return self.shell.encode(self.inputs)
+        args, kwargs = (fx.map_arg(given, values.__getitem__) for given in (node.args, node.kwargs))
+        return getattr(self.runs, node.op)(node.target, args, kwargs)
+
+
+class _Values(dict[fx.Node, Any]):
+    """Of the nodes that were asked for, and of those behind them."""
+
+    def __init__(self, part: _Part) -> None:
+        super().__init__()
+        self.part = part
+
+    def __missing__(self, node: fx.Node) -> Any:
+        self[node] = value = self.part.computed(node, self)
+        return value
+
+
+def _given(node: fx.Node, neurons: Container[fx.Node]) -> set[fx.Node]:
+    """The neurons whose spikes reach a neuron past no other."""
+    found, left = set[fx.Node](), list(node.all_input_nodes)
+    while left:
+        one = left.pop()
+        if one in neurons:
+            found.add(one)
+        else:
+            left += one.all_input_nodes
+    return found

@@ -24,13 +24,12 @@ class CorrectBias(Pass):
     def apply(self, net: Net) -> tuple[list[str], Mapping[str, Tensor] | None]:
         wanted, shifts = self.trial.activations(), {}
 
-        def correct(node: fx.Node, neuron: Neuron, current: Tensor, spikes: Tensor) -> Tensor:
+        def correct(node: fx.Node, neuron: Neuron, rate: Tensor) -> Tensor:
             scale = net.scales[node.name]
-            lacking = wanted[node.name] - self.trial.rate(spikes) * along(scale, spikes.dim())
+            lacking = wanted[node.name] - rate * along(scale, rate.dim())
             per_channel = lacking.transpose(0, 1).flatten(1).mean(1)
-            shift = per_channel / scale * neuron.threshold  # the membrane's units
-            shifts[node] = shift
-            return neuron(current + along(shift, current.dim()))
+            shifts[node] = per_channel / scale * neuron.threshold  # the membrane's units
+            return shifts[node]
 
         self.trial.run(net, correct)
         for node, shift in shifts.items():

@@ -21,16 +21,15 @@ class CorrectPotential(Pass):
     def apply(self, net: Net) -> tuple[list[str], Mapping[str, Tensor] | None]:
         wanted, touched = self.trial.activations(), []
 
-        def correct(node: fx.Node, neuron: Neuron, current: Tensor, spikes: Tensor) -> Tensor | None:
+        def correct(node: fx.Node, neuron: Neuron, rate: Tensor) -> None:
             if not isinstance(neuron, Integrator):
                 advice = "give corrections=('bias',) or another neuron"
                 raise ConversionError(f"{node.name}: {type(neuron).__name__} has no initial potential per neuron; {advice}")
-            unit = along(net.scales[node.name] / neuron.threshold, spikes.dim())
-            lacking = (wanted[node.name] / unit - self.trial.rate(spikes) * along(neuron.threshold, spikes.dim())).mean(0)
+            unit = along(net.scales[node.name] / neuron.threshold, rate.dim())
+            lacking = (wanted[node.name] / unit - rate * along(neuron.threshold, rate.dim())).mean(0)
             old = neuron.potential
             neuron.potential = self.trial.steps * lacking if old is None else old + self.trial.steps * lacking
             touched.append(node.name)
-            return neuron(current)
 
         self.trial.run(net, correct)
         return touched, None
