@@ -10,7 +10,7 @@
 struct Layer { I threads, steps, images, height, width, channels, stride, piece, span, planes, sign, baseStep, terms; };
 // kind 0: rows of weights; 1: the input itself, times one number per channel
 struct Term { I kind; Shape shape; const Word* words; const char* weights; };
-// what left the range of the result, if anything did, and the events of the result
+// largest: a number of as many bits as the largest magnitude; what left the range of the result, if anything did, and its events
 struct Report { I largest, negative, broken, events; };
 
 struct Piece { I r0, r1, t0, t1; };
@@ -63,6 +63,12 @@ static inline U mask(const S* y) {
 #ifdef __AVX512F__  // 0.0f, which is never negative here, is all zeros as 0 is
   const __m512i lanes = _mm512_loadu_si512(y);
   bits = _mm512_test_epi32_mask(lanes, lanes);
+#elif defined(__AVX2__)
+  const __m256i none = _mm256_setzero_si256();
+  for (int i = 0; i < 16; i += 8) {
+    const __m256i silent = _mm256_cmpeq_epi32(_mm256_loadu_si256((const __m256i*)(y + i)), none);
+    bits |= (U)(~_mm256_movemask_ps(_mm256_castsi256_ps(silent)) & 0xff) << i;
+  }
 #else
   for (int i = 0; i < 16; ++i) bits |= (U)(y[i] != 0) << i;
 #endif
@@ -110,6 +116,37 @@ static inline void emit(Word* out, const S* y, I size, const Layer& l, Report& r
     r.events += __builtin_popcount(bits);
   }
   if (l.sign) out[l.planes * size] |= (Word)below << shift;
+}
+#elif defined(__AVX2__)
+static inline __m256i rounded(const float* y, U* whole) {
+  const __m256 x = _mm256_loadu_ps(y);
+  const __m256i near = _mm256_cvttps_epi32(x);
+  *whole = (U)_mm256_movemask_ps(_mm256_cmp_ps(_mm256_cvtepi32_ps(near), x, _CMP_EQ_OQ));
+  return near;
+}
+static inline __m256i rounded(const int32_t* y, U* whole) {
+  *whole = 0xff;
+  return _mm256_loadu_si256((const __m256i*)y);
+}
+static inline U signs(__m256i x) { return (U)_mm256_movemask_ps(_mm256_castsi256_ps(x)); }
+static inline void emit(Word* out, const S* y, I size, const Layer& l, Report& r, int shift, U live) {
+  for (int i = 0; i < 16; i += 8) {
+    U whole;
+    const __m256i x = rounded(y + i, &whole), a = _mm256_abs_epi32(x), none = _mm256_setzero_si256();
+    const U here = live >> i & 0xff, some = here & ~signs(_mm256_cmpeq_epi32(x, none));
+    if (here & ~(whole & signs(_mm256_cmpeq_epi32(_mm256_and_si256(a, _mm256_set1_epi32(~127)), none)))) r.broken = 1;
+    if (!some || r.broken) continue;
+    for (I p = 0; p < 7; ++p) {
+      const U bits = signs(_mm256_sllv_epi32(a, _mm256_set1_epi32((int)(31 - p)))) & some;
+      if (!bits) continue;
+      r.largest |= (I)1 << p;
+      r.events += __builtin_popcount(bits);
+      if (p < l.planes) out[p * size] |= (Word)bits << (shift + i);
+    }
+    const U below = signs(x) & some;
+    r.negative |= below != 0;
+    if (l.sign) out[l.planes * size] |= (Word)below << (shift + i);
+  }
 }
 #else
 static inline void emit(Word* out, const S* y, I size, const Layer& l, Report& r, int shift, U live) {

@@ -175,8 +175,9 @@ def test_without_a_compiler(monkeypatch):
 
 @pytest.fixture(params=[0, 1], ids=["no tiles", "tiles"])
 def state(request, monkeypatch):
-    """Whether the machine has tiles; cases remember."""
+    """Whether the machine has tiles; otherwise it is the one whose nanoseconds cost.py has. Cases remember."""
     conv._geometry.cache_clear()
+    monkeypatch.setattr(cost, "SLOWER", cost.WIDE)
     monkeypatch.setattr(tiles, "state", lambda: request.param)
     yield request.param
     conv._geometry.cache_clear()
@@ -198,6 +199,17 @@ def test_dispatch_follows_the_density(state):
     ways = [dispatch.choose(case, d * 131072 // 100).way for d in range(101)]
     then, least = ("tile", 5) if state else ("dense", 40)
     assert ways.index(then) >= least and set(ways[ways.index(then) :]) == {then}
+
+
+def test_lists_go_further_where_dense_products_are_slow(monkeypatch):
+    most = []
+    for slower in (cost.WIDE, cost.NARROW):
+        monkeypatch.setattr(cost, "SLOWER", slower)
+        cases = [cost.Case(1024, (3, 3), n, n, 1, 1024 * n, dtype, 32) for n in (16, 64) for dtype in (torch.float32, torch.int8)]
+        monkeypatch.setattr(tiles, "state", lambda: 0)
+        most.append([case.most / case.elements for case in cases])
+    (few, few_whole, many, _), (further, further_whole, most_of, _) = most
+    assert few < 0.05 < further and few_whole < further_whole and many < most_of
 
 
 @given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False, allow_subnormal=False), min_size=2, max_size=64))

@@ -1,7 +1,8 @@
 """What a call takes by each way, estimated from shape and density.
 
 The constants are nanoseconds of one core of a Xeon (Sapphire Rapids, AVX-512, 48 KiB of L1, 2 MiB of L2), fitted to 300 timings: kernels of
-1 x 1 to 7 x 7, 8 to 512 channels, batches of 1 to 64, densities of 0.5 to 50 %. Only their ratios decide; events must be quicker by MARGIN.
+1 x 1 to 7 x 7, 8 to 512 channels, batches of 1 to 64, densities of 0.5 to 50 %. A processor without AVX-512 takes longer, for products more
+so than for sums: SLOWER, from 500 timings of an EPYC (Zen 3, AVX2). Only ratios decide; events must be quicker by MARGIN.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import math
 from bisect import bisect_right
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 
@@ -49,6 +50,28 @@ OPEN_SUM, OPEN_VECTOR, OPEN_BEGIN, FILLED = 3.5, 0.19, 15.0, 3
 DIGIT, DIGIT_WEIGHT, DIGIT_OUTPUT, DIGIT_MAC = 0.9, 1.5, 0.7, 0.006
 # a list is cut into rows of taps, or taps, whose weights stay in L1, once these parts have so many entries
 ROW_ENTRIES, TAP_ENTRIES = {torch.float32: 36, torch.int8: 128}, {torch.float32: 32, torch.int8: 96}
+
+
+class Slower(NamedTuple):
+    """Times as long as the constants say.
+
+    listed: lists. unpacking: to begin it. convolved: a dense convolution. pulled, gathered: the weights' gradient, dense and by events.
+    drawn, narrowed: the input's, dense and where windows are open. rest: packing and the like.
+    """
+
+    listed: dict[torch.dtype, float]
+    unpacking: float = 1.0
+    convolved: float = 1.0
+    pulled: float = 1.0
+    gathered: float = 1.0
+    drawn: float = 1.0
+    narrowed: float = 1.0
+    rest: float = 1.0
+
+
+WIDE = Slower({torch.float32: 1.0, torch.int8: 1.0})
+NARROW = Slower({torch.float32: 1.5, torch.int8: 2.1}, 6.0, 2.2, 2.7, 1.9, 3.5, 1.9, 1.9)
+SLOWER = WIDE if torch.backends.cpu.get_cpu_capability() == "AVX512" else NARROW
 
 
 @dataclass(frozen=True)
@@ -136,7 +159,7 @@ class Case:
         blocks, vectors = -(-self.outputs // BLOCK[self.dtype]), -(-self.outputs // VECTOR[self.dtype])
         vector = LIST_VECTOR[self.dtype] + LIST_FAR * max(0.0, math.log2(self._slab(parts) / NEAR))
         pixel = LIST_PIXEL + entries * LIST_ENTRY + parts * blocks * LIST_PART + entries * vectors * vector
-        return LIST_CALL + self.words * LIST_WORD + self.pixels * self.groups * pixel
+        return SLOWER.listed[self.dtype] * (LIST_CALL + self.words * LIST_WORD + self.pixels * self.groups * pixel)
 
     def tiled(self) -> float:
         """Nanoseconds of tiles, whatever the density."""
@@ -151,17 +174,21 @@ class Case:
     def dense(self) -> float:
         """Nanoseconds of unpacking and a dense float32 convolution."""
         whole = 0.0 if self.dtype == REAL else self.results * WHOLE_OUTPUT
-        return UNPACK_CALL + self.elements * UNPACK + self.convolved() + whole
+        return self.unpacked() + self.convolved() + whole
+
+    def unpacked(self) -> float:
+        """Nanoseconds of unpacking."""
+        return SLOWER.unpacking * UNPACK_CALL + self.elements * UNPACK
 
     def convolved(self) -> float:
         """Nanoseconds of a dense float32 convolution."""
         read = self.elements * DENSE_INPUT + self.results * DENSE_OUTPUT + self.weights * DENSE_WEIGHT
-        return DENSE_CALL + self.pixels * DENSE_PIXEL + read + self.products * DENSE_MAC
+        return SLOWER.convolved * (DENSE_CALL + self.pixels * DENSE_PIXEL + read + self.products * DENSE_MAC)
 
     def pulled(self) -> float:
         """Nanoseconds of the weights' gradient as a dense product."""
         read = self.elements * PULL_INPUT + self.results * PULL_OUTPUT + self.weights * PULL_WEIGHT
-        return PULL_CALL + self.pixels * PULL_PIXEL + read + self.products * PULL_MAC
+        return SLOWER.pulled * (PULL_CALL + self.pixels * PULL_PIXEL + read + self.products * PULL_MAC)
 
     def gathered(self, events: int, stride: tuple[int, int], pieces: int, block: int) -> float:
         """Nanoseconds of the weights' gradient by events. pieces: of the batch; block: outputs of a run."""
@@ -170,13 +197,13 @@ class Case:
         runs, reached = self.kernel[0] * classes[1] * blocks, classes[0] * classes[1]
         event = GRAD_EVENT + (runs * GRAD_RUN + self.taps * wide / 16 * GRAD_ROW) / reached
         once = self.pixels * GRAD_PAD + self.taps * self.inputs * GRAD_WEIGHT
-        return GRAD_CALL + events * event + self.groups * (wide * once + pieces * self.inputs * runs * GRAD_LIST)
+        return SLOWER.gathered * (GRAD_CALL + events * event + self.groups * (wide * once + pieces * self.inputs * runs * GRAD_LIST))
 
     def drawn(self) -> float:
         """Nanoseconds of the input's gradient as a dense product."""
         read = self.elements * DENSE_INPUT + self.results * DENSE_OUTPUT
         products = self.pixels * self.taps * -(-self.inputs // 16) * 16 * self.outputs * self.groups
-        return DENSE_CALL + read + products * DRAW_MAC
+        return SLOWER.drawn * (DENSE_CALL + read + products * DRAW_MAC)
 
     def drawn_by_digits(self) -> float:
         """Nanoseconds of the input's gradient as products of digits, for a stride of 1."""
@@ -200,7 +227,7 @@ class Case:
         once = OPEN_SUM + self.taps * block / 16 / classes * OPEN_VECTOR
         every = self.elements * OPEN_ELEMENT + self.pixels * blocks * block * OPEN_PAD + self.weights * OPEN_WEIGHT
         ours = OPEN_CALL + every + wanted * OPEN_LIST + blocks * ((wanted + FILLED * lists) * once + lists * OPEN_BEGIN)
-        return ours <= OPEN_MARGIN * (self.drawn_by_digits() if otherwise == "tile" else self.drawn())
+        return SLOWER.narrowed * ours <= OPEN_MARGIN * (self.drawn_by_digits() if otherwise == "tile" else self.drawn())
 
     @property
     def weights(self) -> int:

@@ -1,6 +1,9 @@
 // Sums of rows of weights. A list names rows by their offset in bytes; a row holds the weights of one input to a block of outputs. The
 // sums of a block stay in registers while a list is walked. Lists are filled up to a multiple of FILL with a row of zeros.
 // A caller that wants more than the sums (a neuron's step) gives a buffer of one block in L1 for `to` and goes on from there.
+#ifdef __AVX2__
+#include <immintrin.h>
+#endif
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -77,8 +80,16 @@ struct Whole {
   }
 
   static inline void spread(Sum* to, const Sum* from, const Short& sums, Sum shift) {
+#if defined(__AVX2__) && !defined(__AVX512BW__)
+    for (int j = 0; j < BYTES / 2; j += 8) {
+      const __m128i half = j ? _mm256_extracti128_si256((__m256i)sums, 1) : _mm256_castsi256_si128((__m256i)sums);
+      const __m256i sum = _mm256_sub_epi32(_mm256_cvtepu16_epi32(half), _mm256_set1_epi32(shift));
+      _mm256_storeu_si256((__m256i*)(to + j), _mm256_add_epi32(_mm256_loadu_si256((const __m256i*)(from + j)), sum));
+    }
+#else
     uint16_t lane[BYTES / 2];
     memcpy(lane, &sums, sizeof(lane));
     for (int j = 0; j < BYTES / 2; ++j) to[j] = from[j] + ((Sum)lane[j] - shift);
+#endif
   }
 };

@@ -1,7 +1,4 @@
 // From bits to lists of events, for gather.h: first those of each input row by pixel and channel, then those that reach one output pixel.
-#ifdef __AVX512F__
-#include <immintrin.h>
-#endif
 typedef uint64_t Word;
 typedef U Entries __attribute__((vector_size(64), may_alias, aligned(4)));
 enum : I { SLACK = 64 };  // entries that may be written, or looked ahead to, behind a list
