@@ -70,7 +70,7 @@ class Slower(NamedTuple):
 
 
 WIDE = Slower({torch.float32: 1.0, torch.int8: 1.0})
-NARROW = Slower({torch.float32: 1.5, torch.int8: 2.1}, 6.0, 2.2, 2.7, 1.9, 3.5, 1.9, 1.9)
+NARROW = Slower({torch.float32: 1.5, torch.int8: 1.5}, 6.0, 2.2, 2.7, 1.9, 3.5, 1.9, 1.9)
 SLOWER = WIDE if torch.backends.cpu.get_cpu_capability() == "AVX512" else NARROW
 
 
