@@ -59,7 +59,7 @@ class Slower(NamedTuple):
     drawn, narrowed: the input's, dense and where windows are open. rest: packing and the like.
     """
 
-    listed: dict[torch.dtype, float]
+    listed: float = 1.0
     unpacking: float = 1.0
     convolved: float = 1.0
     pulled: float = 1.0
@@ -69,8 +69,7 @@ class Slower(NamedTuple):
     rest: float = 1.0
 
 
-WIDE = Slower({torch.float32: 1.0, torch.int8: 1.0})
-NARROW = Slower({torch.float32: 1.5, torch.int8: 1.5}, 6.0, 2.2, 2.7, 1.9, 3.5, 1.9, 1.9)
+WIDE, NARROW = Slower(), Slower(1.5, 6.0, 2.2, 2.7, 1.9, 3.5, 1.9, 1.9)
 SLOWER = WIDE if torch.backends.cpu.get_cpu_capability() == "AVX512" else NARROW
 
 
@@ -159,7 +158,7 @@ class Case:
         blocks, vectors = -(-self.outputs // BLOCK[self.dtype]), -(-self.outputs // VECTOR[self.dtype])
         vector = LIST_VECTOR[self.dtype] + LIST_FAR * max(0.0, math.log2(self._slab(parts) / NEAR))
         pixel = LIST_PIXEL + entries * LIST_ENTRY + parts * blocks * LIST_PART + entries * vectors * vector
-        return SLOWER.listed[self.dtype] * (LIST_CALL + self.words * LIST_WORD + self.pixels * self.groups * pixel)
+        return SLOWER.listed * (LIST_CALL + self.words * LIST_WORD + self.pixels * self.groups * pixel)
 
     def tiled(self) -> float:
         """Nanoseconds of tiles, whatever the density."""
