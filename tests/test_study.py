@@ -39,6 +39,18 @@ def test_the_study_measures_what_a_plain_loop_does(subject):
     json.dumps(flat)
 
 
+def test_only_the_first_images_are_measured(subject):
+    images, some = data.load("digits"), 37
+    found = study.study(subject, "rueckauer2017", "digits", 3, calibration=50, tested=some)
+    x = data.normalise(torch.from_numpy(np.array(images.test_images[:some])), images.mean, images.std)
+    with torch.no_grad():
+        right = (subject.net(x).argmax(1).numpy() == images.test_labels[:some]).mean()
+    assert found["data"]["test"] == some and found["conversion"]["ann_accuracy"] == pytest.approx(right, abs=1e-12)
+    assert all(round(a * some, 9) == round(a * some) for a in found["accuracy_by_step"])
+    with pytest.raises(ParameterError, match=r"convert --images: got 0"):
+        study.study(subject, "rueckauer2017", "digits", 3, tested=0)
+
+
 @pytest.mark.parametrize("given", ["poisson", "rate"])
 def test_spiking_inputs_are_standardised_inside(subject, given):
     found = study.study(subject, "rueckauer2017", "digits", 64, calibration=200, options={"input": given})

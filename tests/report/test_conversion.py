@@ -54,7 +54,7 @@ def test_headline(conversion: dict[str, Any], outline: Any) -> None:
     conversion["conversion"]["energy_uJ"] = [2.0 * t for t in range(1, 65)]
     conversion["ann_energy_uJ"] = 33.8
     text = words(conversion, outline)
-    assert "Spiking accuracy 98.00% of the converted network on the test set, after T = 64" in text
+    assert "Spiking accuracy 98.00% of the converted network on 10,000 test images, after T = 64" in text
     assert "ANN accuracy 98.50%" in text
     assert "Loss, points 0.50" in text
     assert "Steps to target T = 32 smallest T with 99% of the ANN's accuracy, 97.5" in text

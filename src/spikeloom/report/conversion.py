@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from spikeloom.report.chart import ANN, LINEAR, chart, legend, log_axis, percent_axis, steps_axis
 from spikeloom.report.learning import known
-from spikeloom.report.markup import UNKNOWN, charts, details, energy, esc, note, percent, section, short, table, tiles
+from spikeloom.report.markup import UNKNOWN, charts, count, details, energy, esc, note, percent, section, short, table, tiles
 from spikeloom.report.record import number, series
 from spikeloom.report.style import LIGHT, SERIES
 
@@ -45,8 +45,10 @@ def headline(record: dict[str, Any]) -> str:
     dense, spent = number(record.get("ann_energy_uJ")), series(made.get("energy_uJ"))
     cost = spent[(reached or steps) - 1] if spent else number(record.get("energy_uJ")) if not reached else None
     beside = "per image" + (f"; the ANN {energy(dense)}" if dense is not None else "")
+    tested = number((record.get("data") or {}).get("test"))
+    images = "the test set" if tested is None else f"{count(tested)} test images"
     return tiles((
-        ("Spiking accuracy", percent(last), f"of the converted network on the test set, after T = {steps}"),
+        ("Spiking accuracy", percent(last), f"of the converted network on {images}, after T = {steps}"),
         ("ANN accuracy", percent(ann), "of the network that was converted, on the same images"),
         ("Loss, points", points(loss), "ANN accuracy minus spiking accuracy, in percentage points"),
         ("Steps to target", UNKNOWN if target is None else f"T = {reached}" if reached else "not reached",

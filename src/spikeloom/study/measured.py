@@ -46,20 +46,23 @@ def read_options(method: str, texts: Mapping[str, str]) -> dict[str, Any]:
 
 def study(
     one: Subject, method: str, set_name: str, steps: int, *, data_dir: str | None = None, target: float | None = None, seed: int = 0,
-    calibration: int = CALIBRATED, options: Mapping[str, Any] | None = None, precision: str = "float32",
+    calibration: int = CALIBRATED, options: Mapping[str, Any] | None = None, precision: str = "float32", tested: int | None = None,
     progress: Callable[[Iterable[Any], int], Iterable[Any]] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Convert, measure on the whole test set, and return the record (docs/record.md).
+    """Convert, measure on the test set, and return the record (docs/record.md).
 
     target: share of the ANN's accuracy to reach. calibration: number of training images for the rules that need data. precision:
     of the converted network while its accuracy is measured, and nowhere else: `"float32"`, by the Runner, or `"bfloat16"`, by autocast.
-    progress: wraps the batches of the test set, given with their number.
+    tested: how many test images, the first ones; None for all. progress: wraps the batches of the test set, given with their number.
     """
     started = time.perf_counter()
     PRECISION.check("convert --precision", precision)
     if target is not None and not 0 < target <= 1:
         raise ParameterError(refusal("convert --target", target, "a share in (0, 1], such as 0.99"))
+    if tested is not None and tested < 1:
+        raise ParameterError(refusal("convert --images", tested, "a number of at least 1", "or leave it out: the whole test set"))
     images = data.load(set_name, data_dir)
+    images = dataclasses.replace(images, test_images=images.test_images[:tested], test_labels=images.test_labels[:tested])
     route = routes.load(method, options)
     snn, net, prepare, calibrated = ready(one, method, images, steps, seed=seed, calibration=calibration, options=options)
     converted = time.perf_counter()
