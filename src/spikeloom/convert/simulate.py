@@ -108,11 +108,10 @@ class _Values(dict[fx.Node, Any]):
 
 def _given(node: fx.Node, neurons: Container[fx.Node]) -> set[fx.Node]:
     """The neurons whose spikes reach a neuron past no other."""
-    found, left = set[fx.Node](), list(node.all_input_nodes)
+    seen, left = set[fx.Node](), list(node.all_input_nodes)
     while left:
         one = left.pop()
-        if one in neurons:
-            found.add(one)
-        else:
+        if one not in seen and one not in neurons:
             left += one.all_input_nodes
-    return found
+        seen.add(one)
+    return {one for one in seen if one in neurons}
