@@ -154,3 +154,19 @@ def test_groups_take_the_operators_on_events(groups, dyadic):
     runner = spikeloom.compile(snn)
     assert torch.equal(runner(x), snn(x))
     assert runner.explain()[0].reason == ""
+
+
+@pytest.mark.parametrize("side", [9, 28])
+def test_one_channel_of_random_spikes_is_looked_up(side):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(1, 12, 5), soft(), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(12 * ((side - 4) // 2) ** 2, 3))
+    for p in net.parameters():
+        p.data = (p.data * 64).round() / 64  # sums of these are exact in any order
+    snn, x = SNN(net, 6, "bernoulli"), torch.rand(5, 1, side, side)
+    runner = spikeloom.compile(snn)
+    torch.manual_seed(1)
+    wanted = snn(x)
+    torch.manual_seed(1)
+    assert torch.equal(runner(x), wanted)
+    (laid,) = runner.stages["1"].terms[0]._laid.values()
+    assert "tables" in vars(laid) and runner.explain()[0].way == "fused"

@@ -1,4 +1,4 @@
-// Currents and neuron in one pass: gather.h, lists.h, tiles.h and the definitions come before this text; `//put BODY` is the neuron's own step.
+// Currents and neuron in one pass: gather.h, lists.h, tables.h, tiles.h and the definitions come before this text; `//put BODY` is the neuron's own step.
 // A thread takes a piece of the output (rows of all images, one after the other), lists its events for a span of steps, and walks block by
 // block of channels through them: the membranes of a piece and block stay in L1 while the steps go by. Spikes leave as bits.
 #include <memory>
@@ -256,7 +256,7 @@ extern "C" int run(const I* with) {
   const I words = (l.channels + 63) / 64;
   I failed = 0, largest = 0, negative = 0, broken = 0, events = 0;
   bool tiled = false;
-  for (I k = 0; k < l.terms; ++k) tiled |= !terms[k].kind && !terms[k].shape.parts;
+  for (I k = 0; k < l.terms; ++k) tiled |= !terms[k].kind && terms[k].shape.parts == BY_TILES;
 #pragma omp parallel for num_threads((int)l.threads) schedule(dynamic, 1) reduction(| : failed, negative, broken) reduction(max : largest) reduction(+ : events)
   for (I n = 0; n < pieces; ++n) {
     static thread_local Shelf shelf;

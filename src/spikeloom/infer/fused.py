@@ -28,7 +28,7 @@ Report = ctypes.c_int64 * 4
 
 
 class Reaching(NamedTuple):
-    """Events that reach a layer. shape: the numbers of Shape from images to sign; entries: of one output pixel, about; parts: 0 for tiles.
+    """Events that reach a layer. shape: the numbers of Shape from images to sign; parts, entries: as `Case.cut` has them.
 
     rows: weights as `Laid` has them, None where the events themselves are the current, times `scale` `[channels, filled up]`.
     out: channels, height and width of the current; flat: whether it is `[T*B, channels]`.

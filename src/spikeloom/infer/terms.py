@@ -89,7 +89,7 @@ class Term(Weighted):
             return None if value.flat else self.itself(value)
         bits, laid, call, flat = self.call(value)
         way = dispatch.way(call.case, bits.events(), fused=True)
-        if laid.groups > 1 or way not in ("list", "tile"):
+        if laid.groups > 1 or way not in ("list", "tile", "table"):
             return None
         self.note(density=call.case.density(bits.events()))
         return reached(bits, laid, call, way, flat)
@@ -130,11 +130,9 @@ def why_dense(value: Value, weighted: bool) -> str:
 
 
 def reached(bits: Bits, laid: Laid, call: conv._Call, way: str, flat: bool) -> Reaching:
-    """Bits on their way to a layer's neurons, by lists or tiles."""
-    case, out, events = call.case, (call.cout, *call.out), bits.events()
-    if way == "tile":
-        return Reaching(bits, call.fields, 0, case.spread, laid.tiles, None, out, flat)
-    return Reaching(bits, call.fields, case.parts(events), case.entries(events), laid.rows, None, out, flat)
+    """Bits on their way to a layer's neurons, by lists, tiles or tables."""
+    parts, each = call.case.cut(way, bits.events())
+    return Reaching(bits, call.fields, parts, each, laid.of(way), None, (call.cout, *call.out), flat)
 
 
 def pixels(bits: Bits) -> Bits:

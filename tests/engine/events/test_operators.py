@@ -287,3 +287,33 @@ def test_refusals():
     for call, message in cases:
         with pytest.raises(ShapeError, match=message):
             call()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.int8])
+@pytest.mark.parametrize("planes, signed", [(1, False), (1, True), (3, False), (2, True)])
+@pytest.mark.parametrize(
+    "inputs, outputs, kernel, stride, padding, side, groups",
+    [(1, 12, (5, 5), 1, 0, 28, 1), (2, 40, (3, 3), 2, 1, 17, 1), (16, 16, (3, 3), 1, 1, 9, 1), (6, 20, (3, 5), (2, 1), (1, 2), 11, 2),
+     (1, 130, (3, 4), 1, 3, 70, 1), (1, 8, (1, 1), 3, 0, 9, 1), (130, 4, (1, 1), 1, 0, 3, 1), (2, 3, (2, 2), 4, 0, 13, 1)],
+)  # fmt: skip
+def test_sums_that_are_looked_up(inputs, outputs, kernel, stride, padding, side, groups, planes, signed, dtype):
+    x = spikes((3, inputs, side, side + 3), 0.4, planes, signed)
+    weight = torch.randint(-128, 128, (outputs, inputs // groups, *kernel)).to(dtype)  # whole numbers: every sum is exact
+    bias = torch.randint(-9, 10, (outputs,)).to(torch.float32 if dtype == torch.float32 else torch.int32)
+    bits, laid = pack(x, planes, signed), events.lay(weight, bias, groups)
+    call = conv._call(bits, laid, None, stride, padding, 1, groups)[1]
+    found, way = conv.computed(bits, laid, call, "table")
+    assert way == "table"
+    assert torch.equal(found.double(), F.conv2d(x.double(), weight.double(), bias.double(), stride, padding, 1, groups))
+
+
+def test_what_has_no_tables_is_dense():
+    bits = pack(spikes((2, 3, 20, 20), 0.3))
+    for weight, dilation in ((torch.randn(8, 3, 9, 9), 1), (torch.randn(8, 3, 3, 3), 2)):
+        laid, call = conv._call(bits, weight, None, 1, 0, dilation, 1)
+        assert conv.computed(bits, laid, call, "table")[1] == "dense"
+
+
+def test_one_channel_of_spikes_is_looked_up(state):
+    assert events.explain(pack(torch.ones(16, 1, 28, 28)), torch.randn(12, 1, 5, 5)).way == "table"
+    assert events.explain(pack(torch.ones(16, 64, 28, 28)), torch.randn(12, 64, 5, 5)).way != "table"

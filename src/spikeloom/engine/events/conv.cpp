@@ -1,4 +1,4 @@
-// Convolution of bits, and a linear layer as one of 1 x 1 pixels: gather.h, lists.h and tiles.h come before this text.
+// Convolution of bits, and a linear layer as one of 1 x 1 pixels: gather.h, lists.h, tables.h and tiles.h come before this text.
 
 template <class K, int V> static void block(typename K::Sum* out, const typename K::Sum* bias, const char* w, const Shape& s, const Inputs& inputs, I pixels, I width) {
   const I pitch = s.groups * s.out;
@@ -24,7 +24,7 @@ template <class K> static int conv(const Shape& s, const Word* words, const char
 #pragma omp parallel for num_threads((int)s.threads) schedule(dynamic, 1) reduction(| : failed)
   for (I p = 0; p < pieces; ++p) {
     static thread_local Inputs inputs;
-    const Claim claim(!s.parts);
+    const Claim claim(s.parts == BY_TILES);
     const I r0 = p * s.piece, r1 = lesser(rows, r0 + s.piece);
     for (I g = 0; g < s.groups && !failed; ++g) {
       if (!inputs.make<K>(s, words, g, r0, r1)) { failed = 1; break; }

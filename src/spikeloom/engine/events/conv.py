@@ -97,8 +97,9 @@ class _Call:
         self.fields = (
             *bits[:3], inputs * groups, *self.out, groups, inputs, outputs, *self.kernel, *stride, *padding, *dilation, planes, signed,
         )  # fmt: skip
+        sheets = planes << signed if dilation == (1, 1) else 0
         pixels, elements = self.images * self.out[0] * self.out[1], self.images * size[0] * size[1] * inputs * groups
-        self.case = Case(pixels, tuple(self.kernel), inputs, outputs, groups, elements, dtype, self.out[1])
+        self.case = Case(pixels, tuple(self.kernel), inputs, outputs, groups, elements, dtype, self.out[1], sheets)
 
 
 _geometry = lru_cache(maxsize=1024)(_Call)
@@ -143,6 +144,7 @@ def _kernel(bits: Bits, laid: Laid, call: _Call, way: Way) -> Any:
     if way == "tile" and (call.case.groups > 1 or call.case.depthwise):
         raise ShapeError(refusal("events way", "tile", "list or dense", f"tiles are for one group, not {call.case.groups}"))
     refused = way == "tile" and (tiles.state() == 2 or call.case.taps * call.case.inputs > tiles.MOST)
+    refused = refused or (way == "table" and not call.case.looked)
     if way == "dense" or refused or not bits.words.is_cpu or not laid.bias.is_cpu:
         return None
     try:
@@ -156,12 +158,11 @@ def _run(kernel: Any, bits: Bits, laid: Laid, call: _Call, events: int, way: Way
     if out.numel():
         words = bits.words.contiguous()
         case, rows = call.case, call.images * call.out[0]
-        tiled = way == "tile"
-        parts, each = (0, case.spread) if tiled else (case.parts(events), case.entries(events))
+        parts, each = case.cut(way, events)
         entries = 1 + int(each * case.pixels)
         threads = torch.get_num_threads() if entries * case.outputs * case.groups >= ALONE else 1
         piece = max(1, min(ENTRIES * rows // entries, -(-rows // threads)))
-        weights = laid.tiles if tiled else laid.rows
+        weights = laid.of(way)
         addresses = words.data_ptr(), weights.data_ptr(), laid.bias.data_ptr(), out.data_ptr()
         if kernel(_pack(threads, *call.fields, parts, piece, laid.stride, *addresses)):
             raise MemoryError(f"no memory for the events of {list(bits.shape)}")

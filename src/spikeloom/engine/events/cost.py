@@ -19,7 +19,7 @@ from spikeloom.engine.events import tiles
 from spikeloom.engine.events.tiles import CHUNK, LONG, MOST, PARTS, ROWS
 from spikeloom.engine.events.weights import BLOCK, REAL, VECTOR
 
-Way = Literal["list", "tile", "depthwise", "dense"]
+Way = Literal["list", "tile", "table", "depthwise", "dense"]
 
 MARGIN = 0.9  # of the dense time: what estimates are good for
 LIST_CALL, LIST_WORD = 24000.0, 6.3  # to begin, and to read a word
@@ -30,6 +30,8 @@ LIST_FAR, NEAR = 0.27, 32 * 1024  # more for each doubling of the weights that a
 # tiles: to begin, to spread 64 bytes of the input, a product and an output. Between what they take when the core is theirs alone and the
 # threefold when a neighbour uses them too, as on shared machines
 TILE_CALL, TILE_SPREAD, TILE_MAC, TILE_OUTPUT = 24000.0, 1.6, {torch.float32: 0.0018, torch.int8: 0.0012}, 0.25
+# tables: to begin, an element of the input, an output pixel, a number looked up, and 64 bytes of its sums; their bytes, at most
+TABLE_CALL, TABLE_INPUT, TABLE_PIXEL, TABLE_LOOK, TABLE_VECTOR, TABLE_MOST = 24000.0, 1.5, 11.0, 0.4, 0.55, 32 * 1024
 # oneDNN in float32: to begin, an output pixel, an element of the input, of the output, a weight, and a product
 DENSE_CALL, DENSE_PIXEL, DENSE_INPUT, DENSE_OUTPUT, DENSE_WEIGHT, DENSE_MAC = 5000.0, 14.0, 0.28, 0.05, 0.42, 0.016
 UNPACK_CALL, UNPACK, WHOLE_OUTPUT = 9000.0, 0.62, 0.5  # of an element; to make one of a dense output a whole number
@@ -75,7 +77,10 @@ SLOWER = WIDE if torch.backends.cpu.get_cpu_capability() == "AVX512" else NARROW
 
 @dataclass(frozen=True)
 class Case:
-    """One convolution. pixels: of all outputs; inputs, outputs: channels of a group; elements: of the input; width: of its output."""
+    """One convolution. pixels: of all outputs; inputs, outputs: channels of a group; elements: of the input; width: of its output.
+
+    sheets: planes of the input, those of either sign counted; 0: dilated, which tables cannot be.
+    """
 
     pixels: int
     kernel: tuple[int, int]
@@ -85,6 +90,7 @@ class Case:
     elements: int
     dtype: torch.dtype
     width: int
+    sheets: int = 0
 
     @property
     def taps(self) -> int:
@@ -116,28 +122,52 @@ class Case:
     def most(self) -> int:
         """The most events at which lists are quickest; -1: there are none."""
         limit = range(2 * self.elements)
-        best = self.tiled() if self.otherwise == "tile" else MARGIN * self.dense()
-        return bisect_right(limit, best, key=self.listed) - 1
+        return bisect_right(limit, self._fixed[self.otherwise], key=self.listed) - 1
 
     @cached_property
     def most_fused(self) -> int:
         """As `most`, within a neuron's kernel."""
-        best = self.tiled() if self.otherwise_fused == "tile" else MARGIN * self.dense() + APART
-        return bisect_right(range(2 * self.elements), best, key=self.listed) - 1
+        return bisect_right(range(2 * self.elements), self._fixed_fused[self.otherwise_fused], key=self.listed) - 1
 
     @cached_property
     def otherwise(self) -> Way:
-        """The quicker of the ways whose time does not depend on the events."""
-        return "tile" if self._tiles and self.tiled() < MARGIN * self.dense() else "dense"
+        """The quickest of the ways whose time does not depend on the events."""
+        return min(self._fixed, key=self._fixed.__getitem__)
 
     @cached_property
     def otherwise_fused(self) -> Way:
         """As `otherwise`, within a neuron's kernel."""
-        return "tile" if self._tiles and self.tiled() < MARGIN * self.dense() + APART else "dense"
+        return min(self._fixed_fused, key=self._fixed_fused.__getitem__)
+
+    @cached_property
+    def _fixed(self) -> dict[Way, float]:
+        """Nanoseconds of these ways; of dense less MARGIN."""
+        ways: dict[Way, float] = {"dense": MARGIN * self.dense()}
+        if self._tiles:
+            ways["tile"] = self.tiled()
+        if self.looked and not self.depthwise:
+            ways["table"] = self.tabled()
+        return ways
+
+    @cached_property
+    def _fixed_fused(self) -> dict[Way, float]:
+        return {**self._fixed, "dense": MARGIN * self.dense() + APART}
 
     @property
     def _tiles(self) -> bool:
         return not self.depthwise and self.groups == 1 and self.taps * self.inputs <= MOST and tiles.state() == 1
+
+    @property
+    def looked(self) -> bool:
+        """Whether there are tables for it, and small ones."""
+        block = min(self.outputs, BLOCK[self.dtype])
+        return self.sheets > 0 and 4 * block * self.kernel[0] * self.inputs << self.kernel[1] <= TABLE_MOST
+
+    def cut(self, way: Way, events: int) -> tuple[int, float]:
+        """`parts` of a Shape in lists.h, and about how many numbers of 4 bytes a pixel's inputs take."""
+        if way == "tile":
+            return 0, self.spread
+        return (-1, 1.0) if way == "table" else (self.parts(events), self.entries(events))
 
     @cached_property
     def cuts(self) -> tuple[int, int]:
@@ -169,6 +199,13 @@ class Case:
         outputs = -(-self.outputs // wide) * wide
         products = pixels * self.chunks * CHUNK * outputs * PARTS[self.dtype]
         return TILE_CALL + pixels * copies * TILE_SPREAD + products * TILE_MAC[self.dtype] + pixels * outputs * TILE_OUTPUT
+
+    def tabled(self) -> float:
+        """Nanoseconds of tables, whatever the density."""
+        looks = self.sheets * self.kernel[0] * self.inputs
+        filled = -(-self.outputs // VECTOR[self.dtype]) * VECTOR[self.dtype]
+        pixel = TABLE_PIXEL + looks * (TABLE_LOOK + filled / 16 * TABLE_VECTOR)
+        return SLOWER.listed * (TABLE_CALL + self.elements * self.sheets * TABLE_INPUT + self.pixels * self.groups * pixel)
 
     def dense(self) -> float:
         """Nanoseconds of unpacking and a dense float32 convolution."""

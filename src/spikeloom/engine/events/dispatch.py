@@ -60,6 +60,9 @@ def choose(case: Case, events: int) -> Choice:
     elif found == "tile":
         gain = case.dense() / case.tiled()
         why = f"{density:.1%} of the inputs are events, too many for lists: tiles, about {gain:.1f} times faster than dense float32"
+    elif found == "table":
+        gain = case.dense() / case.tabled()
+        why = f"{case.inputs} input channels per group: the sums of rows of taps are looked up, about {gain:.1f} times faster than dense"
     elif case.most < 0:
         why = f"{case.inputs} input and {case.outputs} output channels per group are too few to gain from lists"
     else:

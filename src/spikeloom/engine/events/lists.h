@@ -4,7 +4,8 @@ typedef U Entries __attribute__((vector_size(64), may_alias, aligned(4)));
 enum : I { SLACK = 64 };  // entries that may be written, or looked ahead to, behind a list
 
 // weights [groups, blocks, kh * kw * in + 1, stride], the last row zero. in, out: channels of a group; piece: output rows that one thread
-// works on at a time; parts: that a pixel's list is cut into, 1, kh (by rows of taps) or kh * kw (by taps); stride: outputs of a row of weights
+// works on at a time; parts: that a pixel's list is cut into, 1, kh (by rows of taps) or kh * kw (by taps), or another way; stride: outputs of a row of weights
+enum : I { BY_TILES = 0, BY_TABLES = -1 };
 struct Shape {
   I threads, images, height, width, channels, outHeight, outWidth, groups, in, out, kh, kw, sh, sw, ph, pw, dh, dw, planes, sign, parts, piece, stride;
   I words() const { return (channels + 63) / 64; }

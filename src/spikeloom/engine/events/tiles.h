@@ -213,13 +213,16 @@ struct Tiles {
   }
 };
 
-// what reaches output rows, in the form that the call wants: lists, or tiles where the shape has no parts
+// what reaches output rows, in the form that the call wants
 struct Inputs {
   Lists lists;
   Tiles tiles;
+  Tables tables;
 
   template <class K> bool make(const Shape& s, const Word* words, I group, I r0, I r1) {
-    return s.parts ? lists.make(s, words, group, r0, r1, (U)(s.stride * K::SIZE)) : tiles.make(s, Spikes{s, words}, r0, r1);
+    if (s.parts == BY_TABLES) return tables.make(s, words, group, r0, r1);
+    if (s.parts == BY_TILES) return tiles.make(s, Spikes{s, words}, r0, r1);
+    return lists.make(s, words, group, r0, r1, (U)(s.stride * K::SIZE));
   }
 };
 
@@ -228,7 +231,9 @@ template <class K> static inline I column(const Shape& s) {
   return Chunks(s).all * Split<K>::PARTS * BYTES_OF_TILE + Split<K>::UNITS;
 }
 template <class K> static inline I slab(const Shape& s) {
-  return s.parts ? (s.kh * s.kw * s.in + 1) * s.stride * K::SIZE : s.stride / 16 * column<K>(s);
+  if (s.parts == BY_TABLES) return (s.kh * s.in * s.stride * (I)sizeof(typename K::Sum)) << s.kw;
+  if (s.parts == BY_TILES) return s.stride / 16 * column<K>(s);
+  return (s.kh * s.kw * s.in + 1) * s.stride * K::SIZE;
 }
 
 // the tiles of pixels i ... i + m: where each begins, and which of the m pixels it begins with
@@ -254,7 +259,8 @@ static inline void product(int32_t* to, const char* const* a, I tiles, I step, c
 // as `currents` of lists; sums has room for ROWS pixels more
 template <class K, int V>
 static inline void currents(typename K::Sum* sums, const typename K::Sum* bias, const char* w, const Shape& s, const Inputs& from, I i, I m) {
-  if (s.parts) return currents<K, V>(sums, bias, w, s, from.lists, i, m);
+  if (s.parts == BY_TABLES) return currents<K, V>(sums, bias, w, s, from.tables, i, m);
+  if (s.parts != BY_TILES) return currents<K, V>(sums, bias, w, s, from.lists, i, m);
   enum : I { PITCH = V * K::WIDTH, PARTS = Split<K>::PARTS };
   const Cell cell(s, from.tiles, i, m);
   const I n = Chunks(s).all, size = column<K>(s);

@@ -30,7 +30,8 @@ def state() -> int:
 @cache
 def text(*last: str) -> str:
     """The source of a kernel that sums what reaches an output: the headers, then the files of this folder named."""
-    return "".join(resources.files(__package__).joinpath(file).read_text() for file in ("gather.h", "lists.h", "tiles.h", *last))
+    files = ("gather.h", "lists.h", "tables.h", "tiles.h", *last)
+    return "".join(resources.files(__package__).joinpath(file).read_text() for file in files)
 
 
 def split(kernel: Tensor, stride: int) -> Tensor:

@@ -61,6 +61,21 @@ class Laid:
             rows = (rows.short() + 128).to(torch.uint8).unflatten(-1, (-1, 2, 32)).mT.flatten(-3)
         return rows.contiguous()
 
+    def of(self, way: str) -> Tensor:
+        """As the kernel of a way reads it: `"list"`, `"depthwise"`, `"tile"` or `"table"`."""
+        return self.tiles if way == "tile" else self.tables if way == "table" else self.rows
+
+    @cached_property
+    def tables(self) -> Tensor:
+        """For sums that are looked up, see tables.h: `[groups, blocks, kh, Cin / groups, 2^kw, stride]`, float32 or int32."""
+        kernel, width = self.kernel, self.kernel.shape[3]
+        number = torch.arange(2**width)
+        bits = number.unsqueeze(1) >> torch.arange(width) & 1  # [2^kw, kw]
+        sums = (kernel.unsqueeze(3).double() * bits).sum(-1).to(self.bias.dtype)  # [Cout, Cin / groups, kh, 2^kw]
+        sums = sums.unflatten(0, (self.groups, -1))
+        sums = F.pad(sums, (0, 0, 0, 0, 0, 0, 0, -sums.shape[1] % self.stride)).unflatten(1, (-1, self.stride))
+        return sums.permute(0, 1, 4, 3, 5, 2).contiguous()
+
     @cached_property
     def tiles(self) -> Tensor:
         """For dense products, see tiles.h; one group only."""
