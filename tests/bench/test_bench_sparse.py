@@ -36,7 +36,7 @@ def test_the_record_the_table_and_the_chart(capsys, tmp_path):
     cells = itertools.product(sparse.LAYERS, (1, 2), (0.05, 0.5), ("float32", "int8"))
     assert {(r["layer"], r["batch"], r["density"], r["dtype"]) for r in rows} == set(cells)
     assert len(rows) == 16 and all(r["speedup_vs_dense"] > 0 and r["speedup_with_packing"] > 0 and r["threads"] == 1 for r in rows)
-    assert all(r["dense_form"] in sparse.DENSE and r["way"] in ("list", "tile", "dense") for r in rows)
+    assert all(r["dense_form"] in sparse.DENSE and r["way"] in ("list", "tile", "table", "dense") for r in rows)
     assert all(entry["passed"] and entry["text"] == "all outputs equal" for entry in record["gate"]) and len(record["gate"]) == 8
     assert "best dense" in capsys.readouterr().out and (tmp_path / "s.svg").read_text().startswith("<?xml")
 
