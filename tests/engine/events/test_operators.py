@@ -312,6 +312,8 @@ def test_what_has_no_tables_is_dense():
     for weight, dilation in ((torch.randn(8, 3, 9, 9), 1), (torch.randn(8, 3, 3, 3), 2)):
         laid, call = conv._call(bits, weight, None, 1, 0, dilation, 1)
         assert conv.computed(bits, laid, call, "table")[1] == "dense"
+    x, weight = spikes((2, 64, 9, 9), 0.3), torch.randint(-9, 9, (64, 1, 3, 3)).float()  # depthwise
+    assert torch.equal(events.conv2d(pack(x), weight, groups=64, way="table"), F.conv2d(x, weight, groups=64))
 
 
 def test_one_channel_of_spikes_is_looked_up(state):

@@ -145,7 +145,7 @@ class Case:
         ways: dict[Way, float] = {"dense": MARGIN * self.dense()}
         if self._tiles:
             ways["tile"] = self.tiled()
-        if self.looked and not self.depthwise:
+        if self.looked:
             ways["table"] = self.tabled()
         return ways
 
@@ -161,7 +161,7 @@ class Case:
     def looked(self) -> bool:
         """Whether there are tables for it, and small ones."""
         block = min(self.outputs, BLOCK[self.dtype])
-        return self.sheets > 0 and 4 * block * self.kernel[0] * self.inputs << self.kernel[1] <= TABLE_MOST
+        return self.sheets > 0 and not self.depthwise and 4 * block * self.kernel[0] * self.inputs << self.kernel[1] <= TABLE_MOST
 
     def cut(self, way: Way, events: int) -> tuple[int, float]:
         """`parts` of a Shape in lists.h, and about how many numbers of 4 bytes a pixel's inputs take."""
