@@ -1,6 +1,9 @@
 """Biases and potentials corrected neuron by neuron, beside a plain simulation and in parts of any size."""
 
 import importlib
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -95,8 +98,8 @@ def test_only_spikes_that_are_still_read_are_kept(monkeypatch):
     torch.manual_seed(2)
     held, keep = [], simulate._Part.keep
 
-    def counted(part, node, given):
-        keep(part, node, given)
+    def counted(part, node, *given):
+        keep(part, node, *given)
         held.append(len(part.kept))
 
     monkeypatch.setattr(simulate._Part, "keep", counted)
@@ -111,3 +114,27 @@ def test_random_input_corrects_twice_alike():
     once, again = (spikeloom.convert(mlp(), "rueckauer2017", x, 16, **options) for _ in range(2))
     for a, b in zip(once.state_dict().values(), again.state_dict().values(), strict=True):
         assert torch.equal(a, b)
+
+
+GROWN = """
+import resource, torch, spikeloom
+from torch import nn
+
+net = nn.Sequential(nn.Conv2d(3, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 32, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(8192, 2))
+
+def peak(method):
+    spikeloom.convert(net, method, torch.rand(96, 3, 16, 16), 256)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+
+torch.set_num_threads(1)
+spikeloom.tune_allocator()
+before = peak("opi")
+print(peak("calibration") - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the unit of ru_maxrss, and glibc")
+def test_what_is_kept_leaves_no_holes_in_memory():
+    """An output takes 8 MiB, of all 96 parts 768; their bits, 256 KiB a part, must not keep as much from being used again."""
+    grown = subprocess.run([sys.executable, "-c", GROWN], capture_output=True, text=True, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert float(grown.stdout) < 300

@@ -29,28 +29,34 @@ def _of(kind: str, x: Tensor) -> Callable[..., nn.Module]:
 
 
 def relu(x: Tensor, out: Tensor, inplace: bool = False) -> Built:
+    """`max(x, 0)`."""
     return (nn.ReLU(),)
 
 
 def relu6(x: Tensor, out: Tensor, inplace: bool = False) -> Built:
+    """`min(max(x, 0), 6)`."""
     return (nn.ReLU6(),)
 
 
 def leaky_relu(x: Tensor, out: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Built:
+    """x, where it is negative times `negative_slope`."""
     return (nn.LeakyReLU(negative_slope),)
 
 
 def hardtanh(x: Tensor, out: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Built:
+    """x held between two numbers; whether a spike count can be such is the passes' to say."""
     return (nn.Hardtanh(min_val, max_val),)
 
 
 def clamp(x: Tensor, out: Tensor, min: float | None = None, max: float | None = None) -> Built:
+    """x held above 0, or between 0 and a number."""
     if isinstance(min, Tensor) or isinstance(max, Tensor) or min != 0:
         raise Unfit(f"clamps between {min} and {max}; the lower end must be 0, as of a spike count; train with ReLU or ReLU6 in its place")
     return (nn.ReLU(),) if max is None else (nn.Hardtanh(0.0, float(max)),)
 
 
 def clamp_min(x: Tensor, out: Tensor, min: float) -> Built:
+    """x held above 0."""
     return clamp(x, out, min)
 
 
@@ -58,6 +64,7 @@ def max_pool(
     x: Tensor, out: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False,
     return_indices: bool = False,
 ) -> Built:  # fmt: skip
+    """The largest of each window, of one to three axes of space."""
     return (_of("MaxPool", x)(kernel_size, stride or None, padding, dilation, return_indices, ceil_mode),)
 
 
@@ -65,15 +72,18 @@ def avg_pool(
     x: Tensor, out: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
     count_include_pad: bool = True, divisor_override: int | None = None,
 ) -> Built:  # fmt: skip
+    """The mean of each window, of one to three axes of space."""
     options = {} if divisor_override is None else {"divisor_override": divisor_override}
     return (_of("AvgPool", x)(kernel_size, stride or None, padding, ceil_mode, count_include_pad, **options),)
 
 
 def adaptive_avg_pool(x: Tensor, out: Tensor, output_size: Any) -> Built:
+    """Means of as many windows as the result has pixels."""
     return (_of("AdaptiveAvgPool", x)(tuple(out.shape[2:])),)
 
 
 def mean(x: Tensor, out: Tensor, dim: Any = None, keepdim: bool = False, dtype: Any = None, axis: Any = None) -> Built:
+    """A mean over axes of space, as a pool of one window, flattened where the axes go."""
     dims = dim if dim is not None else axis
     axes = {d % x.dim() for d in ([dims] if isinstance(dims, int) else dims or range(x.dim()))}
     if axes & {0, 1}:
@@ -95,18 +105,21 @@ def reshape(x: Tensor, out: Tensor, *sizes: Any, **named: Any) -> Built:
 
 
 def same(x: Tensor, out: Tensor, *options: Any, **named: Any) -> Built:
+    """Nothing: the value stays as it is."""
     if x.shape != out.shape or x.dtype != out.dtype:
         raise Unfit(f"{tuple(x.shape)} of {x.dtype} becomes {tuple(out.shape)} of {out.dtype}; convert inputs and weights before")
     return ()
 
 
 def dropout(x: Tensor, out: Tensor, p: float = 0.5, training: bool | None = None, inplace: bool = False, train: bool = True) -> Built:
+    """Nothing in evaluation; refused where it would drop there too."""
     if train if training is None else training:
         raise Unfit("drops in evaluation mode too; give F.dropout training=self.training, and call eval() before torch.export")
     return (nn.Dropout(p),)
 
 
 def pad(x: Tensor, out: Tensor, pad: Any, mode: str = "constant", value: float | None = None) -> Built:
+    """Zeros around the axes of space."""
     space = 2 * (x.dim() - 2)
     if mode != "constant" or value or any(pad[space:]):
         given = f"pads by {tuple(pad)} with mode={mode!r}, value={value}"
@@ -115,10 +128,12 @@ def pad(x: Tensor, out: Tensor, pad: Any, mode: str = "constant", value: float |
 
 
 def softmax(x: Tensor, out: Tensor, dim: int | None = None, *options: Any, **named: Any) -> Built:
+    """Shares that sum to 1."""
     return (nn.Softmax(dim),)
 
 
 def log_softmax(x: Tensor, out: Tensor, dim: int | None = None, *options: Any, **named: Any) -> Built:
+    """The logarithms of `softmax`."""
     return (nn.LogSoftmax(dim),)
 
 
@@ -126,6 +141,7 @@ def interpolate(
     x: Tensor, out: Tensor, size: Any = None, scale_factor: Any = None, mode: str = "nearest", align_corners: bool | None = None,
     recompute_scale_factor: bool | None = None, antialias: bool = False,
 ) -> Built:  # fmt: skip
+    """A larger or smaller image."""
     if antialias:
         raise Unfit("antialias=True has no module; upsample without")
     size, scale_factor = (tuple(v) if isinstance(v, list) else v for v in (size, scale_factor))
@@ -144,6 +160,8 @@ def upsample(mode: str) -> Callable[..., Built]:
 
 
 def convolution(kind: str) -> Callable[..., Built]:
+    """A builder of convolutions, `"plain"` or `"transposed"`."""
+
     def build(
         x: Tensor, out: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
         groups: int = 1,
@@ -166,10 +184,12 @@ def _each(value: Any) -> Any:
 
 
 def linear(x: Tensor, out: Tensor, weight: Tensor, bias: Tensor | None = None) -> Built:
+    """A matrix and a bias, as a layer."""
     return (_filled(nn.Linear(x.shape[-1], len(weight), bias is not None), weight, bias),)
 
 
 def matmul(x: Tensor, out: Tensor, other: Tensor) -> Built:
+    """A product with a constant matrix, as a layer without a bias."""
     return linear(x, out, other.t())
 
 
@@ -184,6 +204,7 @@ def batch_norm(
     x: Tensor, out: Tensor, running_mean: Tensor | None, running_var: Tensor | None, weight: Tensor | None = None,
     bias: Tensor | None = None, training: bool = False, momentum: float = 0.1, eps: float = 1e-5,
 ) -> Built:  # fmt: skip
+    """A norm by the running statistics."""
     if training or running_mean is None or running_var is None:
         raise Unfit("normalises by the statistics of the batch; call eval() before torch.export, and keep track_running_stats=True")
     norm = (nn.BatchNorm1d if x.dim() < 4 else _of("BatchNorm", x))(x.shape[1], eps, affine=weight is not None or bias is not None)
@@ -194,15 +215,18 @@ def batch_norm(
 
 
 def exported_batch_norm(x: Tensor, out: Tensor, weight: Any, bias: Any, mean: Any, var: Any, training: bool, *rest: Any) -> Built:
+    """`batch_norm` in the order of arguments of torch.export."""
     return batch_norm(x, out, mean, var, weight, bias, training, *rest[:2])
 
 
 def times(x: Tensor, factor: Any) -> Built:
+    """A product with a constant, for all channels or one for each."""
     scale = _per_channel(x, factor)
     return () if bool((scale == 1).all()) else (Affine(scale),)
 
 
 def plus(x: Tensor, shift: Any) -> Built:
+    """A sum with a constant, for all channels or one for each."""
     shift = _per_channel(x, shift)
     return () if bool((shift == 0).all()) else (Affine(torch.ones_like(shift), shift.expand(x.shape[1]).clone()),)
 

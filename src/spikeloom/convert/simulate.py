@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -50,33 +50,47 @@ class Trial:
         between neurons only spikes are kept, as bits where they have such a form. Random inputs are the same every time.
         """
         shell, total = SNN(net.module, self.steps, self.encoder, prelude=self.prelude), self.prelude + self.steps
-        parts = [_Part(net, shell, x, seed) for seed, x in enumerate(self.inputs.split(max(ROWS // total, 1)))]
+        parts = [_Part(net, shell, x, k) for k, x in enumerate(self.inputs.split(max(ROWS // total, 1)))]
         neurons, graph = dict(net.calls((Neuron,))), net.module.graph
         last = {given: node for node in neurons for given in _given(node, neurons)}  # its last reader
         once = still.held(still.readers(net.module, graph), total) if self.encoder.still else nullcontext()
         with once, sparse.swapped(sparse.readers(net.module, graph), "auto"):
             for node, neuron in neurons.items():
                 source: Any = node.args[0]
-                rates = [neuron(part.value(source)).unflatten(0, (total, -1))[self.prelude :].mean(0) for part in parts]
-                shift = correct(node, neuron, torch.cat(rates))
+                room, outputs = _Room(len(parts)), (neuron(part.value(source)) for part in parts)
+                rates = [room.put(k, y.unflatten(0, (total, -1))[self.prelude :].mean(0)) for k, y in enumerate(outputs)]
+                shift, room = correct(node, neuron, torch.cat(rates)), _Room(len(parts))
+                for part in parts if node in last else ():
+                    x = part.value(source)
+                    part.keep(node, neuron(x if shift is None else x + along(shift, x.dim())), room)
                 for part in parts:
-                    if node in last:
-                        x = part.value(source)
-                        part.keep(node, neuron(x if shift is None else x + along(shift, x.dim())))
                     for given in [given for given, reader in last.items() if reader is node]:
                         del part.kept[given]
+
+
+class _Room:
+    """One tensor for what is kept of each part: small ones among large that come and go would leave holes that no large one fits into."""
+
+    def __init__(self, parts: int) -> None:
+        self.parts, self.whole = parts, torch.empty(0)
+
+    def put(self, k: int, x: Tensor) -> Tensor:
+        """A copy of x, of part k; no part's is larger than the first one's."""
+        if not k or x.dtype != self.whole.dtype:
+            self.whole = x.new_empty(self.parts, *x.shape)
+        return self.whole[(k, *map(slice, x.shape))].copy_(x)
 
 
 class _Part:
     """Some of the images on their way through the graph. kept: the spikes of neurons that others still read."""
 
-    def __init__(self, net: Net, shell: SNN, inputs: Tensor, seed: int) -> None:
-        self.shell, self.inputs, self.seed = shell, inputs, seed
+    def __init__(self, net: Net, shell: SNN, inputs: Tensor, k: int) -> None:
+        self.shell, self.inputs, self.k = shell, inputs, k
         self.runs, self.kept = fx.Interpreter(net.module), dict[fx.Node, Bits | Tensor]()
 
-    def keep(self, node: fx.Node, spikes: Tensor) -> None:
+    def keep(self, node: fx.Node, spikes: Tensor, room: _Room) -> None:
         bits = packed_or_none(spikes) if spikes.dtype == torch.float32 and spikes.dim() in (2, 4) else None
-        self.kept[node] = spikes if bits is None else bits
+        self.kept[node] = room.put(self.k, spikes) if bits is None else replace(bits, words=room.put(self.k, bits.words))
 
     def value(self, node: fx.Node) -> Tensor:
         """Of the steps one after the other, `[(prelude + T)*B, ...]`, computed from what is kept."""
@@ -88,7 +102,7 @@ class _Part:
             return unpack(kept) if isinstance(kept, Bits) else kept
         if node.op == "placeholder":
             with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(self.seed)
+                torch.manual_seed(self.k)
                 return self.shell.encode(self.inputs)
         args, kwargs = (fx.map_arg(given, values.__getitem__) for given in (node.args, node.kwargs))
         return getattr(self.runs, node.op)(node.target, args, kwargs)
