@@ -51,7 +51,7 @@ struct Real {
 
 // int8 weights, exact int32 sums. A byte is a weight plus 128: byte 2j of a unit belongs to output j, byte 2j + 1 to output 32 + j. Read
 // as 16 bits they are low + 256 high: `both` adds that modulo 2^16, `high` the upper bytes alone, and what remains is the sum of the
-// lower ones, exact for up to 257 rows.
+// lower ones. Both begin with less 128 for every row, so that sums of up to 256 rows are exact in 16 bits and have their sign.
 struct Whole {
   typedef int32_t Sum;
   enum : I { WIDTH = UNIT, BLOCK = 128, SIZE = 1, SAFE = 256 };
@@ -59,8 +59,12 @@ struct Whole {
   template <int V> static inline void gather(Sum* to, const Sum* from, const char* w, const U* e, I n) {
     enum : int { N = V * PER };
     do {
-      Short both[N] = {}, high[N] = {};
       const I now = lesser(n, SAFE);
+      Short both[N], high[N];
+      for (int v = 0; v < N; ++v) {
+        high[v] = Short{} - (uint16_t)(128 * now);
+        both[v] = high[v] + (high[v] << 8);
+      }
       for (const U* const end = e + now; e < end; e += FILL) {
         const Short *a = (const Short*)(w + e[0]), *b = (const Short*)(w + e[1]), *c = (const Short*)(w + e[2]), *d = (const Short*)(w + e[3]);
 #pragma GCC unroll 8
@@ -71,25 +75,24 @@ struct Whole {
       }
       for (int v = 0; v < N; ++v) {
         const I at = v / PER * WIDTH + v % PER * (BYTES / 2);
-        spread(to + at, from + at, both[v] - (high[v] << 8), 128 * (Sum)now);
-        spread(to + at + WIDTH / 2, from + at + WIDTH / 2, high[v], 128 * (Sum)now);
+        spread(to + at, from + at, both[v] - (high[v] << 8));
+        spread(to + at + WIDTH / 2, from + at + WIDTH / 2, high[v]);
       }
       from = to;
       n -= now;
     } while (n > 0);
   }
 
-  static inline void spread(Sum* to, const Sum* from, const Short& sums, Sum shift) {
+  static inline void spread(Sum* to, const Sum* from, const Short& sums) {
 #if defined(__AVX2__) && !defined(__AVX512BW__)
     for (int j = 0; j < BYTES / 2; j += 8) {
       const __m128i half = j ? _mm256_extracti128_si256((__m256i)sums, 1) : _mm256_castsi256_si128((__m256i)sums);
-      const __m256i sum = _mm256_sub_epi32(_mm256_cvtepu16_epi32(half), _mm256_set1_epi32(shift));
-      _mm256_storeu_si256((__m256i*)(to + j), _mm256_add_epi32(_mm256_loadu_si256((const __m256i*)(from + j)), sum));
+      _mm256_storeu_si256((__m256i*)(to + j), _mm256_add_epi32(_mm256_cvtepi16_epi32(half), _mm256_loadu_si256((const __m256i*)(from + j))));
     }
 #else
-    uint16_t lane[BYTES / 2];
+    int16_t lane[BYTES / 2];
     memcpy(lane, &sums, sizeof(lane));
-    for (int j = 0; j < BYTES / 2; ++j) to[j] = from[j] + ((Sum)lane[j] - shift);
+    for (int j = 0; j < BYTES / 2; ++j) to[j] = from[j] + lane[j];
 #endif
   }
 };

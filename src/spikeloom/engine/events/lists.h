@@ -1,9 +1,10 @@
-// From bits to lists of events, for gather.h: first those of each input row by pixel and channel, then those that reach one output pixel.
+// From bits to lists of events, for gather.h: those of each input row by pixel and channel, those of the rows under a row of outputs by pixel,
+// and then those that reach one output pixel, which are neighbours.
 typedef uint64_t Word;
-typedef U Entries __attribute__((vector_size(64), may_alias, aligned(4)));
-enum : I { SLACK = 64 };  // entries that may be written, or looked ahead to, behind a list
+typedef U Entries __attribute__((vector_size(BYTES), may_alias, aligned(4)));
+enum : I { LANES = BYTES / sizeof(U), SLACK = 64 };  // SLACK: entries that may be written, or looked ahead to, behind a list
 
-// weights [groups, blocks, kh * kw * in + 1, stride], the last row zero. in, out: channels of a group; piece: output rows that one thread
+// weights [groups, blocks, kw * kh * in + 1, stride], columns of taps first, the last row zero. in, out: channels of a group; piece: output rows that one thread
 // works on at a time; parts: that a pixel's list is cut into, 1, kh (by rows of taps) or kh * kw (by taps), or another way; stride: outputs of a row of weights
 enum : I { BY_TILES = 0, BY_TABLES = -1 };
 struct Shape {
@@ -53,7 +54,11 @@ static inline U* listed(U* to, Word word, U base, U unit) {
     to += __builtin_popcount(here);
   }
 #else
-  for (; word; word &= word - 1) *to++ = base + unit * (U)__builtin_ctzll(word);
+  const Word top = (Word)1 << 63;  // of a word that ran empty, whose entry nobody reads
+  const int n = __builtin_popcountll(word), shift = __builtin_ctz(unit);
+  for (int i = 0; i < n; i += 4)  // by fours, so that few branches depend on the number
+    for (int j = i; j < i + 4; ++j, word &= word - 1) to[j] = base + ((U)__builtin_ctzll(word | top) << shift);
+  to += n;
 #endif
   return to;
 }
@@ -61,7 +66,8 @@ static inline U* listed(U* to, Word word, U base, U unit) {
 // copy n entries, each plus `shift`
 static inline U* appended(U* to, const U* from, I n, U shift) {
   I i = 0;
-  do *(Entries*)(to + i) = *(const Entries*)(from + i) + shift;
+  do
+    for (I j = i; j < i + 16; j += LANES) *(Entries*)(to + j) = *(const Entries*)(from + j) + shift;
   while ((i += 16) < n);
   return to + n;
 }
@@ -83,7 +89,7 @@ template <class T> struct Array {
 
 // what reaches the pixels of output rows [r0, r1) (of all images, one after the other) in one group
 struct Lists {
-  Array<U> row, begin, list;
+  Array<U> row, begin, column, ends, list;
   Array<I> bounds, index;
   I pixels = 0;
 
@@ -107,7 +113,7 @@ struct Lists {
     }
     const I rows = index.data[n1 - n0], most = events(s, words, n0, n1, low);
     const I over = (s.dh > 1 ? s.kh : (s.kh - 1) / s.sh + 1) * (s.dw > 1 ? s.kw : (s.kw - 1) / s.sw + 1);  // outputs of an input, at most
-    if (!begin.fit(rows * width + 1) || !row.fit(most + SLACK) || !bounds.fit(pixels * s.parts * s.sheets() + 1)) return false;
+    if (!begin.fit(rows * width + 1) || !row.fit(most + SLACK) || !column.fit(most + SLACK) || !ends.fit(width) || !bounds.fit(pixels * s.parts * s.sheets() + 1)) return false;
     if (!list.fit((most * over + (FILL - 1) * pixels * s.parts) * s.sheets() + SLACK)) return false;
     U* to = list.data;
     bounds.data[0] = 0;
@@ -145,44 +151,60 @@ struct Lists {
     return most;
   }
 
-  // an input row: entry unit * (x * in + c); those of pixel x are at[x] ... at[x + 1]
-  U* by_pixel(U* to, U* at, const Shape& s, const Sheet& sheet, I r, I group, U unit) const {
-    const I from = group * s.in, first = from / 64, last = (from + s.in - 1) / 64, words = s.words();
-    for (I x = 0; x < s.width; ++x) {
-      at[x] = (U)(to - row.data);
+  // an input row: entry unit * (x * kh * in + c); those of pixel x are at[x] ... at[x + 1]
+  U* by_pixel(U* to, U* at, const Shape& s, const Sheet sheet, I r, I group, U unit) const {
+    const I width = s.width, words = s.words(), from = group * s.in, first = from / 64, last = (from + s.in - 1) / 64, after = last * 64 + 64 - from - s.in;
+    const Word low = s.groups > 1 ? ~(Word)0 << (from - 64 * first) : ~(Word)0, high = s.groups > 1 ? ~(Word)0 >> after : ~(Word)0;
+    const U step = (U)(s.kh * s.in * unit), *const begin = row.data;
+    U base = (U)((64 * first - from) * (I)unit);
+    for (I x = 0, i = r * width * words; x < width; ++x, i += words, base += step) {
+      at[x] = (U)(to - begin);
       for (I k = first; k <= last; ++k) {
-        Word w = sheet.at((r * s.width + x) * words + k);
-        if (s.groups > 1) {
-          if (64 * k < from) w &= ~(Word)0 << (from - 64 * k);
-          if (64 * k + 64 > from + s.in) w &= ~(Word)0 >> (64 * k + 64 - from - s.in);
-        }
-        if (w) to = listed(to, w, (U)((x * s.in + 64 * k - from) * unit), unit);
+        const Word w = sheet.at(i + k) & (k == first ? low : ~(Word)0) & (k == last ? high : ~(Word)0);
+        if (w) to = listed(to, w, base + (U)(64 * (k - first)) * unit, unit);
       }
     }
-    at[s.width] = (U)(to - row.data);
+    at[width] = (U)(to - begin);
     return to;
   }
 
-  // a part of an output row: entry unit * ((ky * kw + kx) * in + c)
-  U* by_output(U* to, const Shape& s, I* bound, I r, I part, I low, I index, U unit) const {
-    const I y0 = r % s.outHeight * s.sh - s.ph, step = s.in * unit, pitch = s.width + 1;
+  // rows [at, at + n * pitch) side by side: those of pixel x in all of them are ends[x] ... ends[x + 1]; row k is `line` beyond row k - 1
+  void by_column(const U* at, I n, I pitch, I width, U line, U above) {
+    const U *const from = row.data, *const end = at + n * pitch;
+    U *to = column.data, *const of = ends.data;
+    for (I x = 0; x < width; ++x) {
+      of[x] = (U)(to - column.data);
+      U shift = above;
+      for (const U* a = at + x; a < end; a += pitch, shift += line) to = appended(to, from + a[0], a[1] - a[0], shift);
+    }
+    of[width] = (U)(to - column.data);
+  }
+
+  // a part of an output row: entry unit * ((kx * kh + ky) * in + c)
+  U* by_output(U* to, const Shape& s, I* bound, I r, I part, I low, I index, U unit) {
+    const I width = s.width, outputs = s.outWidth, sw = s.sw, dw = s.dw, y0 = r % s.outHeight * s.sh - s.ph, pitch = width + 1;
     const bool taps = s.parts == s.kh * s.kw, rows = s.parts == s.kh || taps;
     const I kx = taps ? part % s.kw : 0, ky0 = rows ? (taps ? part / s.kw : part) : 0;
-    const I runs = taps || s.dw == 1 ? 1 : s.kw, span = taps || s.dw > 1 ? 1 : s.kw;  // neighbours in a row are one run
+    const I runs = taps || dw == 1 ? 1 : s.kw, span = taps || dw > 1 ? 1 : s.kw;  // neighbours in a row are one run
     const I first = greater(ky0, y0 < 0 ? (-y0 + s.dh - 1) / s.dh : 0);
     const I last = lesser(rows ? ky0 + 1 : s.kh, (s.height - y0 + s.dh - 1) / s.dh);
-    const U* const top = begin.data + (index + y0 + first * s.dh - low) * pitch;
-    const Entries zero = Entries{} + (U)(s.kh * s.kw * step);
-    for (I ox = 0; ox < s.outWidth; ++ox) {
-      const U* at = top;
-      for (I ky = first; ky < last; ++ky, at += s.dh * pitch)
-        for (I k = kx, x = ox * s.sw - s.pw + kx * s.dw; k < kx + runs; ++k, x += s.dw) {
-          const U a = at[greater(0, lesser(s.width, x))], b = at[greater(0, lesser(s.width, x + span))];
-          to = appended(to, row.data + a, b - a, (U)((ky * s.kw + k - x) * step));
-        }
+    const U line = (U)(s.in * unit), step = (U)s.kh * line, above = (U)first * line, *from = row.data;
+    const U* at = begin.data + (index + y0 + first * s.dh - low) * pitch;
+    if (last - first > 1) {
+      by_column(at, last - first, s.dh * pitch, width, line, above);
+      from = column.data;
+      at = ends.data;
+    }
+    const U put = last - first > 1 ? 0 : above, *const begun = list.data;
+    const Entries zero = Entries{} + (U)s.kw * step;
+    for (I ox = 0, x0 = kx * dw - s.pw; ox < outputs; ++ox, x0 += sw) {
+      for (I k = kx, x = x0; k < kx + runs && first < last; ++k, x += dw) {
+        const U a = at[greater(0, lesser(width, x))], b = at[greater(0, lesser(width, x + span))];
+        to = appended(to, from + a, b - a, put + (U)(k - x) * step);
+      }
       *(Entries*)to = zero;
-      to += -(to - list.data) & (FILL - 1);
-      bound[ox] = to - list.data;
+      to += -(to - begun) & (FILL - 1);
+      bound[ox] = to - begun;
     }
     return to;
   }

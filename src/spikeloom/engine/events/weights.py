@@ -43,19 +43,18 @@ class Laid:
 
     @cached_property
     def rows(self) -> Tensor:
-        """For lists: `[groups, blocks, kh * kw * Cin / groups + 1, stride]`, float32, or uint8: the int8 weight plus 128, outputs j and
+        """For lists: `[groups, blocks, kw * kh * Cin / groups + 1, stride]`, float32, or uint8: the int8 weight plus 128, outputs j and
         32 + j of 64 side by side. Depthwise: `[kh * kw, C]` in float32 or int32."""
         kernel, out = self.kernel, self.dense[0].shape[0] // self.groups
         if out == kernel.shape[1] == 1:
             return F.pad(kernel.flatten(1).t().to(self.bias.dtype), (0, -self.groups % 64)).contiguous()
         if (function := _function(kernel)) is not None and min(kernel.shape):
-            taps = kernel.flatten(2)
-            rows = torch.empty(self.groups, -(-out // self.stride), taps.shape[1] * taps.shape[2] + 1, self.stride)
+            rows = torch.empty(self.groups, -(-out // self.stride), kernel[0].numel() + 1, self.stride)
             threads = torch.get_num_threads() if rows.numel() >= ALONE else 1
-            function(_pack(threads, self.groups, out, *taps.shape[1:], self.stride, *taps.stride(), taps.data_ptr(), rows.data_ptr()))
+            function(_pack(threads, self.groups, out, *kernel.shape[1:], self.stride, *kernel.stride(), kernel.data_ptr(), rows.data_ptr()))
             return rows
         rows = F.pad(kernel.unflatten(0, (self.groups, out)), (0, 0, 0, 0, 0, 0, 0, -out % self.stride))
-        rows = rows.unflatten(1, (-1, self.stride)).permute(0, 1, 4, 5, 3, 2).flatten(2, 4)  # [groups, blocks, kh kw Cin / groups, stride]
+        rows = rows.unflatten(1, (-1, self.stride)).permute(0, 1, 5, 4, 3, 2).flatten(2, 4)  # [groups, blocks, kw kh Cin / groups, stride]
         rows = F.pad(rows, (0, 0, 0, 1))
         if kernel.dtype == WHOLE:
             rows = (rows.short() + 128).to(torch.uint8).unflatten(-1, (-1, 2, 32)).mT.flatten(-3)
@@ -131,4 +130,4 @@ def _compiled() -> Any:
     return compiled.function(resources.files(__package__).joinpath("weights.cpp").read_text(), "lay")
 
 
-_pack = struct.Struct("11q").pack
+_pack = struct.Struct("13q").pack
