@@ -2,7 +2,7 @@
 
 The constants are nanoseconds of one core of a Xeon (Sapphire Rapids, AVX-512, 48 KiB of L1, 2 MiB of L2), fitted to 300 timings: kernels of
 1 x 1 to 7 x 7, 8 to 512 channels, batches of 1 to 64, densities of 0.5 to 50 %. A processor without AVX-512 takes longer, for products more
-so than for sums: SLOWER, from 500 timings of an EPYC (Zen 3, AVX2). Only ratios decide; events must be quicker by MARGIN.
+so than for sums: SLOWER, from 1,200 timings of an EPYC (Zen 3, AVX2). Only ratios decide; events must be quicker by MARGIN.
 """
 
 from __future__ import annotations
@@ -22,18 +22,12 @@ from spikeloom.engine.events.weights import BLOCK, REAL, VECTOR
 Way = Literal["list", "tile", "table", "depthwise", "dense"]
 
 MARGIN = 0.9  # of the dense time: what estimates are good for
-LIST_CALL, LIST_WORD = 24000.0, 6.3  # to begin, and to read a word
-LIST_PIXEL, LIST_ENTRY = 32.0, 0.18  # to build the list of an output pixel, and for each of its entries
-LIST_PART = 23.0  # to begin and end a part of a list, for each block of outputs: the end is not foreseen
-LIST_VECTOR = {torch.float32: 0.31, torch.int8: 0.63}  # to add 64 bytes of weights from L1
-LIST_FAR, NEAR = 0.27, 32 * 1024  # more for each doubling of the weights that a part walks through, beyond so many bytes
+NEAR = 32 * 1024  # bytes of weights near enough
 # tiles: to begin, to spread 64 bytes of the input, a product and an output. Between what they take when the core is theirs alone and the
 # threefold when a neighbour uses them too, as on shared machines
 TILE_CALL, TILE_SPREAD, TILE_MAC, TILE_OUTPUT = 24000.0, 1.6, {torch.float32: 0.0018, torch.int8: 0.0012}, 0.25
 # tables: to begin, an element of the input, an output pixel, a number looked up, and 64 bytes of its sums; their bytes, at most
 TABLE_CALL, TABLE_INPUT, TABLE_PIXEL, TABLE_LOOK, TABLE_VECTOR, TABLE_MOST = 24000.0, 1.5, 11.0, 0.4, 0.55, 32 * 1024
-# oneDNN in float32: to begin, an output pixel, an element of the input, of the output, a weight, and a product
-DENSE_CALL, DENSE_PIXEL, DENSE_INPUT, DENSE_OUTPUT, DENSE_WEIGHT, DENSE_MAC = 5000.0, 14.0, 0.28, 0.05, 0.42, 0.016
 UNPACK_CALL, UNPACK, WHOLE_OUTPUT = 9000.0, 0.62, 0.5  # of an element; to make one of a dense output a whole number
 PACK_CALL, PACK, LAY_CALL, LAY = 11000.0, 0.58, 27000.0, 1.5  # of an element, of a weight
 APART = 40000.0  # more of a dense current that a neuron's kernel reads, than of the lists in it
@@ -54,16 +48,44 @@ DIGIT, DIGIT_WEIGHT, DIGIT_OUTPUT, DIGIT_MAC = 0.9, 1.5, 0.7, 0.006
 ROW_ENTRIES, TAP_ENTRIES = {torch.float32: 36, torch.int8: 128}, {torch.float32: 32, torch.int8: 96}
 
 
-class Slower(NamedTuple):
-    """Times as long as the constants say.
+class Lists(NamedTuple):
+    """Nanoseconds: to begin, to read a word, to build the list of an output pixel, for each of its entries; to begin and end a part of a
+    list, for each block of outputs, for the end is not foreseen; to add 64 bytes of float32 or int8 weights from L1, and more for each
+    doubling of the weights that a part walks through, beyond NEAR."""
 
-    listed: lists. unpacking: to begin it. convolved: a dense convolution. pulled, gathered: the weights' gradient, dense and by events.
+    call: float
+    word: float
+    pixel: float
+    entry: float
+    part: float
+    real: float
+    whole: float
+    far: float
+
+
+class Dense(NamedTuple):
+    """Nanoseconds of oneDNN in float32: to begin, an output pixel, an element of the input, of the output, a weight, and a product."""
+
+    call: float
+    pixel: float
+    input: float
+    output: float
+    weight: float
+    mac: float
+
+
+class Slower(NamedTuple):
+    """What lists take, dense convolutions of a kernel of one tap and of more, and all else times as long as the constants say.
+
+    looked: tables. unpacking: to begin it. pulled, gathered: the weights' gradient, dense and by events.
     drawn, narrowed: the input's, dense and where windows are open. rest: packing and the like.
     """
 
-    listed: float = 1.0
+    lists: Lists
+    single: Dense
+    larger: Dense
+    looked: float = 1.0
     unpacking: float = 1.0
-    convolved: float = 1.0
     pulled: float = 1.0
     gathered: float = 1.0
     drawn: float = 1.0
@@ -71,7 +93,12 @@ class Slower(NamedTuple):
     rest: float = 1.0
 
 
-WIDE, NARROW = Slower(), Slower(1.5, 6.0, 2.2, 2.7, 1.9, 3.5, 1.9, 1.9)
+DENSE = Dense(5000.0, 14.0, 0.28, 0.05, 0.42, 0.016)
+WIDE = Slower(Lists(24000.0, 6.3, 32.0, 0.18, 23.0, 0.31, 0.63, 0.27), DENSE, DENSE)
+NARROW = Slower(
+    Lists(39000.0, 35.0, 0.4, 0.27, 8.5, 0.98, 2.0, 0.07), Dense(11500.0, 10.6, 0.0, 0.0, 0.38, 0.043),
+    Dense(85000.0, 0.0, 0.0, 0.57, 2.3, 0.039), 1.5, 6.0, 2.7, 1.9, 3.5, 1.9, 1.9,
+)  # fmt: skip
 SLOWER = WIDE if torch.backends.cpu.get_cpu_capability() == "AVX512" else NARROW
 
 
@@ -186,9 +213,10 @@ class Case:
         """Nanoseconds of the lists."""
         parts, entries = self.parts(events), self.entries(events)
         blocks, vectors = -(-self.outputs // BLOCK[self.dtype]), -(-self.outputs // VECTOR[self.dtype])
-        vector = LIST_VECTOR[self.dtype] + LIST_FAR * max(0.0, math.log2(self._slab(parts) / NEAR))
-        pixel = LIST_PIXEL + entries * LIST_ENTRY + parts * blocks * LIST_PART + entries * vectors * vector
-        return SLOWER.listed * (LIST_CALL + self.words * LIST_WORD + self.pixels * self.groups * pixel)
+        ours = SLOWER.lists
+        vector = (ours.real if self.dtype == REAL else ours.whole) + ours.far * max(0.0, math.log2(self._slab(parts) / NEAR))
+        pixel = ours.pixel + entries * ours.entry + parts * blocks * ours.part + entries * vectors * vector
+        return ours.call + self.words * ours.word + self.pixels * self.groups * pixel
 
     def tiled(self) -> float:
         """Nanoseconds of tiles, whatever the density."""
@@ -205,7 +233,7 @@ class Case:
         looks = self.sheets * self.kernel[0] * self.inputs
         filled = -(-self.outputs // VECTOR[self.dtype]) * VECTOR[self.dtype]
         pixel = TABLE_PIXEL + looks * (TABLE_LOOK + filled / 16 * TABLE_VECTOR)
-        return SLOWER.listed * (TABLE_CALL + self.elements * self.sheets * TABLE_INPUT + self.pixels * self.groups * pixel)
+        return SLOWER.looked * (TABLE_CALL + self.elements * self.sheets * TABLE_INPUT + self.pixels * self.groups * pixel)
 
     def dense(self) -> float:
         """Nanoseconds of unpacking and a dense float32 convolution."""
@@ -218,8 +246,9 @@ class Case:
 
     def convolved(self) -> float:
         """Nanoseconds of a dense float32 convolution."""
-        read = self.elements * DENSE_INPUT + self.results * DENSE_OUTPUT + self.weights * DENSE_WEIGHT
-        return SLOWER.convolved * (DENSE_CALL + self.pixels * DENSE_PIXEL + read + self.products * DENSE_MAC)
+        one = SLOWER.single if self.taps == 1 else SLOWER.larger
+        read = self.elements * one.input + self.results * one.output + self.weights * one.weight
+        return one.call + self.pixels * one.pixel + read + self.products * one.mac
 
     def pulled(self) -> float:
         """Nanoseconds of the weights' gradient as a dense product."""
@@ -237,9 +266,9 @@ class Case:
 
     def drawn(self) -> float:
         """Nanoseconds of the input's gradient as a dense product."""
-        read = self.elements * DENSE_INPUT + self.results * DENSE_OUTPUT
+        read = self.elements * DENSE.input + self.results * DENSE.output
         products = self.pixels * self.taps * -(-self.inputs // 16) * 16 * self.outputs * self.groups
-        return SLOWER.drawn * (DENSE_CALL + read + products * DRAW_MAC)
+        return SLOWER.drawn * (DENSE.call + read + products * DRAW_MAC)
 
     def drawn_by_digits(self) -> float:
         """Nanoseconds of the input's gradient as products of digits, for a stride of 1."""
