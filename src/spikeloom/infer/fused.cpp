@@ -37,7 +37,11 @@ template <class C> static inline void same(C* sums, const Term& k, const C* scal
 }
 
 enum : int32_t { MOST = 1 << 28 };
-static inline int32_t bounded(int32_t x) { return x < -MOST ? -MOST : x > MOST ? MOST : x; }
+static inline int32_t within(int32_t x, int32_t most) {  // two steps, each one instruction
+  x = x < -most ? -most : x;
+  return x > most ? most : x;
+}
+static inline int32_t bounded(int32_t x) { return within(x, MOST); }
 static inline float bounded(float x) { return x; }
 #ifdef WHOLE
 enum : I { CELL = TILE / 2, FINE = 4 };  // pixels whose sums and membranes share L1
@@ -45,8 +49,7 @@ enum : I { CELL = TILE / 2, FINE = 4 };  // pixels whose sums and membranes shar
 enum : I { CELL = TILE, FINE = 0 };
 #endif
 static inline int32_t finer(int32_t x) {
-  const int32_t most = MOST >> FINE;
-  return (x < -most ? -most : x > most ? most : x) * (1 << FINE);
+  return within(x, MOST >> FINE) * (1 << FINE);
 }
 static inline float finer(float x) { return x; }
 #if defined(WHOLE) && defined(FLOAT)
