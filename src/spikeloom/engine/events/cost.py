@@ -11,11 +11,12 @@ import math
 from bisect import bisect_right
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 
 from spikeloom.engine.events import tiles
+from spikeloom.engine.events.processors import DENSE, NARROW, WIDE
 from spikeloom.engine.events.tiles import CHUNK, LONG, MOST, PARTS, ROWS
 from spikeloom.engine.events.weights import BLOCK, REAL, VECTOR
 
@@ -32,7 +33,7 @@ UNPACK_CALL, UNPACK, WHOLE_OUTPUT = 9000.0, 0.62, 0.5  # of an element; to make 
 PACK_CALL, PACK, LAY_CALL, LAY = 11000.0, 0.58, 27000.0, 1.5  # of an element, of a weight
 APART = 40000.0  # more of a dense current that a neuron's kernel reads, than of the lists in it
 LAYER_CALL, LAYER_MARGIN = 80000.0, 0.6  # of a layer with gradients; of the input's only what digits save counts
-# the weights' gradient, dense, as above
+# the weights' gradient, dense, as `Dense`
 PULL_CALL, PULL_PIXEL, PULL_INPUT, PULL_OUTPUT, PULL_WEIGHT, PULL_MAC = 15500.0, 13.0, 0.26, 0.13, 0.82, 0.019
 # by events: to begin, to list an event, to begin a run of taps for it and for a list of a piece, to add 64 bytes, to pad an element of the
 # output's gradient, to store a weight's
@@ -46,59 +47,6 @@ OPEN_SUM, OPEN_VECTOR, OPEN_BEGIN, FILLED = 3.5, 0.19, 15.0, 3
 DIGIT, DIGIT_WEIGHT, DIGIT_OUTPUT, DIGIT_MAC = 0.9, 1.5, 0.7, 0.006
 # a list is cut into rows of taps, or taps, whose weights stay in L1, once these parts have so many entries
 ROW_ENTRIES, TAP_ENTRIES = {torch.float32: 36, torch.int8: 128}, {torch.float32: 32, torch.int8: 96}
-
-
-class Lists(NamedTuple):
-    """Nanoseconds: to begin, to read a word, to build the list of an output pixel, for each of its entries; to begin and end a part of a
-    list, for each block of outputs, for the end is not foreseen; to add 64 bytes of float32 or int8 weights from L1, and more for each
-    doubling of the weights that a part walks through, beyond NEAR."""
-
-    call: float
-    word: float
-    pixel: float
-    entry: float
-    part: float
-    real: float
-    whole: float
-    far: float
-
-
-class Dense(NamedTuple):
-    """Nanoseconds of oneDNN in float32: to begin, an output pixel, an element of the input, of the output, a weight, and a product."""
-
-    call: float
-    pixel: float
-    input: float
-    output: float
-    weight: float
-    mac: float
-
-
-class Slower(NamedTuple):
-    """What lists take, dense convolutions of a kernel of one tap and of more, and all else times as long as the constants say.
-
-    looked: tables. unpacking: to begin it. pulled, gathered: the weights' gradient, dense and by events.
-    drawn, narrowed: the input's, dense and where windows are open. rest: packing and the like.
-    """
-
-    lists: Lists
-    single: Dense
-    larger: Dense
-    looked: float = 1.0
-    unpacking: float = 1.0
-    pulled: float = 1.0
-    gathered: float = 1.0
-    drawn: float = 1.0
-    narrowed: float = 1.0
-    rest: float = 1.0
-
-
-DENSE = Dense(5000.0, 14.0, 0.28, 0.05, 0.42, 0.016)
-WIDE = Slower(Lists(24000.0, 6.3, 32.0, 0.18, 23.0, 0.31, 0.63, 0.27), DENSE, DENSE)
-NARROW = Slower(
-    Lists(39000.0, 35.0, 0.4, 0.27, 8.5, 0.98, 2.0, 0.07), Dense(11500.0, 10.6, 0.0, 0.0, 0.38, 0.043),
-    Dense(85000.0, 0.0, 0.0, 0.57, 2.3, 0.039), 1.5, 6.0, 2.7, 1.9, 3.5, 1.9, 1.9,
-)  # fmt: skip
 SLOWER = WIDE if torch.backends.cpu.get_cpu_capability() == "AVX512" else NARROW
 
 
