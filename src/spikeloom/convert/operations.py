@@ -112,7 +112,7 @@ def same(x: Tensor, out: Tensor, *options: Any, **named: Any) -> Built:
 
 
 def dropout(x: Tensor, out: Tensor, p: float = 0.5, training: bool | None = None, inplace: bool = False, train: bool = True) -> Built:
-    """Nothing in evaluation; refused where it would drop there too."""
+    """A dropout, off in evaluation; refused where it would drop there too."""
     if train if training is None else training:
         raise Unfit("drops in evaluation mode too; give F.dropout training=self.training, and call eval() before torch.export")
     return (nn.Dropout(p),)

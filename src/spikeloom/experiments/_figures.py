@@ -22,6 +22,7 @@ def lines(
 
 
 def table(title: str, caption: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> dict[str, Any]:
+    """Rows of as many cells as there are columns, texts or numbers."""
     return {"kind": "table", "title": title, "caption": caption, "columns": list(columns), "rows": [list(row) for row in rows]}
 
 

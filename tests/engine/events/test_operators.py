@@ -177,7 +177,7 @@ def test_without_a_compiler(monkeypatch):
 def state(request, monkeypatch):
     """Whether the machine has tiles; otherwise it is the one whose nanoseconds cost.py has. Cases remember."""
     conv._geometry.cache_clear()
-    monkeypatch.setattr(cost, "SLOWER", cost.WIDE)
+    monkeypatch.setattr(cost, "OURS", cost.WIDE)
     monkeypatch.setattr(tiles, "state", lambda: request.param)
     yield request.param
     conv._geometry.cache_clear()
@@ -204,7 +204,7 @@ def test_dispatch_follows_the_density(state):
 def test_lists_go_further_where_dense_products_are_slow(monkeypatch):
     most = []
     for slower in (cost.WIDE, cost.NARROW):
-        monkeypatch.setattr(cost, "SLOWER", slower)
+        monkeypatch.setattr(cost, "OURS", slower)
         cases = [cost.Case(1024, (3, 3), n, n, 1, 1024 * n, dtype, 32) for n in (16, 64) for dtype in (torch.float32, torch.int8)]
         monkeypatch.setattr(tiles, "state", lambda: 0)
         most.append([case.most / case.elements for case in cases])

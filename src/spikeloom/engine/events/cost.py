@@ -2,7 +2,7 @@
 
 The constants are nanoseconds of one core of a Xeon (Sapphire Rapids, AVX-512, 48 KiB of L1, 2 MiB of L2), fitted to 300 timings: kernels of
 1 x 1 to 7 x 7, 8 to 512 channels, batches of 1 to 64, densities of 0.5 to 50 %. A processor without AVX-512 takes longer, for products more
-so than for sums: SLOWER, from 1,200 timings of an EPYC (Zen 3, AVX2). Only ratios decide; events must be quicker by MARGIN.
+so than for sums: processors.py, from 1,200 timings of an EPYC (Zen 3, AVX2). Only ratios decide; events must be quicker by MARGIN.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ OPEN_SUM, OPEN_VECTOR, OPEN_BEGIN, FILLED = 3.5, 0.19, 15.0, 3
 DIGIT, DIGIT_WEIGHT, DIGIT_OUTPUT, DIGIT_MAC = 0.9, 1.5, 0.7, 0.006
 # a list is cut into rows of taps, or taps, whose weights stay in L1, once these parts have so many entries
 ROW_ENTRIES, TAP_ENTRIES = {torch.float32: 36, torch.int8: 128}, {torch.float32: 32, torch.int8: 96}
-SLOWER = WIDE if torch.backends.cpu.get_cpu_capability() == "AVX512" else NARROW
+OURS = WIDE if torch.backends.cpu.get_cpu_capability() == "AVX512" else NARROW
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ class Case:
         """Nanoseconds of the lists."""
         parts, entries = self.parts(events), self.entries(events)
         blocks, vectors = -(-self.outputs // BLOCK[self.dtype]), -(-self.outputs // VECTOR[self.dtype])
-        ours = SLOWER.lists
+        ours = OURS.lists
         vector = (ours.real if self.dtype == REAL else ours.whole) + ours.far * max(0.0, math.log2(self._slab(parts) / NEAR))
         pixel = ours.pixel + entries * ours.entry + parts * blocks * ours.part + entries * vectors * vector
         return ours.call + self.words * ours.word + self.pixels * self.groups * pixel
@@ -181,7 +181,7 @@ class Case:
         looks = self.sheets * self.kernel[0] * self.inputs
         filled = -(-self.outputs // VECTOR[self.dtype]) * VECTOR[self.dtype]
         pixel = TABLE_PIXEL + looks * (TABLE_LOOK + filled / 16 * TABLE_VECTOR)
-        return SLOWER.looked * (TABLE_CALL + self.elements * self.sheets * TABLE_INPUT + self.pixels * self.groups * pixel)
+        return OURS.looked * (TABLE_CALL + self.elements * self.sheets * TABLE_INPUT + self.pixels * self.groups * pixel)
 
     def dense(self) -> float:
         """Nanoseconds of unpacking and a dense float32 convolution."""
@@ -190,18 +190,18 @@ class Case:
 
     def unpacked(self) -> float:
         """Nanoseconds of unpacking."""
-        return SLOWER.unpacking * UNPACK_CALL + self.elements * UNPACK
+        return OURS.unpacking * UNPACK_CALL + self.elements * UNPACK
 
     def convolved(self) -> float:
         """Nanoseconds of a dense float32 convolution."""
-        one = SLOWER.single if self.taps == 1 else SLOWER.larger
+        one = OURS.single if self.taps == 1 else OURS.larger
         read = self.elements * one.input + self.results * one.output + self.weights * one.weight
         return one.call + self.pixels * one.pixel + read + self.products * one.mac
 
     def pulled(self) -> float:
         """Nanoseconds of the weights' gradient as a dense product."""
         read = self.elements * PULL_INPUT + self.results * PULL_OUTPUT + self.weights * PULL_WEIGHT
-        return SLOWER.pulled * (PULL_CALL + self.pixels * PULL_PIXEL + read + self.products * PULL_MAC)
+        return OURS.pulled * (PULL_CALL + self.pixels * PULL_PIXEL + read + self.products * PULL_MAC)
 
     def gathered(self, events: int, stride: tuple[int, int], pieces: int, block: int) -> float:
         """Nanoseconds of the weights' gradient by events. pieces: of the batch; block: outputs of a run."""
@@ -210,13 +210,13 @@ class Case:
         runs, reached = self.kernel[0] * classes[1] * blocks, classes[0] * classes[1]
         event = GRAD_EVENT + (runs * GRAD_RUN + self.taps * wide / 16 * GRAD_ROW) / reached
         once = self.pixels * GRAD_PAD + self.taps * self.inputs * GRAD_WEIGHT
-        return SLOWER.gathered * (GRAD_CALL + events * event + self.groups * (wide * once + pieces * self.inputs * runs * GRAD_LIST))
+        return OURS.gathered * (GRAD_CALL + events * event + self.groups * (wide * once + pieces * self.inputs * runs * GRAD_LIST))
 
     def drawn(self) -> float:
         """Nanoseconds of the input's gradient as a dense product."""
         read = self.elements * DENSE.input + self.results * DENSE.output
         products = self.pixels * self.taps * -(-self.inputs // 16) * 16 * self.outputs * self.groups
-        return SLOWER.drawn * (DENSE.call + read + products * DRAW_MAC)
+        return OURS.drawn * (DENSE.call + read + products * DRAW_MAC)
 
     def drawn_by_digits(self) -> float:
         """Nanoseconds of the input's gradient as products of digits, for a stride of 1."""
@@ -240,7 +240,7 @@ class Case:
         once = OPEN_SUM + self.taps * block / 16 / classes * OPEN_VECTOR
         every = self.elements * OPEN_ELEMENT + self.pixels * blocks * block * OPEN_PAD + self.weights * OPEN_WEIGHT
         ours = OPEN_CALL + every + wanted * OPEN_LIST + blocks * ((wanted + FILLED * lists) * once + lists * OPEN_BEGIN)
-        return SLOWER.narrowed * ours <= OPEN_MARGIN * (self.drawn_by_digits() if otherwise == "tile" else self.drawn())
+        return OURS.narrowed * ours <= OPEN_MARGIN * (self.drawn_by_digits() if otherwise == "tile" else self.drawn())
 
     @property
     def weights(self) -> int:

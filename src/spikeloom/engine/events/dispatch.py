@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from spikeloom.engine.events.cost import LAY, LAY_CALL, LAYER_CALL, LAYER_MARGIN, PACK, PACK_CALL, SLOWER, Case, Way
+from spikeloom.engine.events.cost import LAY, LAY_CALL, LAYER_CALL, LAYER_MARGIN, OURS, PACK, PACK_CALL, Case, Way
 
 
 class Choice(NamedTuple):
@@ -35,12 +35,12 @@ def training(
     whether the input's bits are there; pulled: the way of the input's gradient in a layer that is not dense throughout.
     """
     dense, learns = case.convolved(), case.pulled() if pieces is not None else 0.0
-    listed = case.listed(events) + SLOWER.rest * (LAY_CALL + case.weights * LAY)
+    listed = case.listed(events) + OURS.rest * (LAY_CALL + case.weights * LAY)
     forward: Way = "dense" if case.depthwise or listed > dense else "list"
     gathered = math.inf if pieces is None else case.gathered(adds, stride, *pieces)
     unpacked = case.unpacked() if forward == "list" and pieces is not None else 0.0
     backward: Way = "list" if gathered < learns + unpacked else "dense"
-    ours = SLOWER.rest * (LAYER_CALL + (0.0 if packed else PACK_CALL + case.elements * PACK)) + (listed if forward == "list" else dense)
+    ours = OURS.rest * (LAYER_CALL + (0.0 if packed else PACK_CALL + case.elements * PACK)) + (listed if forward == "list" else dense)
     ours += 0.0 if pieces is None else gathered if backward == "list" else learns + unpacked
     ours -= case.drawn() - case.drawn_by_digits() if pulled == "tile" else 0.0
     if ours <= LAYER_MARGIN * (dense + learns):

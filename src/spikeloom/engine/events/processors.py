@@ -31,7 +31,7 @@ class Dense(NamedTuple):
     mac: float
 
 
-class Slower(NamedTuple):
+class Processor(NamedTuple):
     """What lists take, dense convolutions of a kernel of one tap and of more, and all else times as long as the constants say.
 
     looked: tables. unpacking: to begin it. pulled, gathered: the weights' gradient, dense and by events.
@@ -51,8 +51,8 @@ class Slower(NamedTuple):
 
 
 DENSE = Dense(5000.0, 14.0, 0.28, 0.05, 0.42, 0.016)
-WIDE = Slower(Lists(24000.0, 6.3, 32.0, 0.18, 23.0, 0.31, 0.63, 0.27), DENSE, DENSE)
-NARROW = Slower(
+WIDE = Processor(Lists(24000.0, 6.3, 32.0, 0.18, 23.0, 0.31, 0.63, 0.27), DENSE, DENSE)
+NARROW = Processor(
     Lists(39000.0, 35.0, 0.4, 0.27, 8.5, 0.98, 2.0, 0.07), Dense(11500.0, 10.6, 0.0, 0.0, 0.38, 0.043),
     Dense(85000.0, 0.0, 0.0, 0.57, 2.3, 0.039), 1.5, 6.0, 2.7, 1.9, 3.5, 1.9, 1.9,
 )  # fmt: skip
