@@ -212,6 +212,13 @@ def test_lists_go_further_where_dense_products_are_slow(monkeypatch):
     assert few < 0.05 < further and few_whole < further_whole and many < most_of
 
 
+@pytest.mark.parametrize(("taps", "stride", "read"), [(1, 1, 32 * 32), (1, 2, 16 * 16), (3, 2, 32 * 32)])
+def test_only_words_that_a_window_reaches_are_counted(taps, stride, read):
+    side = 32 // stride
+    case = cost.Case(side**2, (taps, taps), 96, 64, 1, 32 * 32 * 96, torch.float32, side)
+    assert case.words == 2 * read  # 96 channels take two
+
+
 @given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False, allow_subnormal=False), min_size=2, max_size=64))
 def test_a_weight_is_three_digits(numbers):
     """To 1.2e-7 of the largest: seen by one input at a time."""

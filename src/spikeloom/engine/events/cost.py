@@ -253,7 +253,7 @@ class Case:
     @property
     def words(self) -> int:
         channels = self.inputs * self.groups
-        return self.elements // max(1, channels) * -(-channels // 64)
+        return min(self.elements // max(1, channels), self.pixels * self.taps) * -(-channels // 64)
 
     @property
     def products(self) -> int:
