@@ -1,5 +1,6 @@
 """`spikeloom convert` and what it measures, on scikit-learn's digits."""
 
+import contextlib
 import json
 
 import numpy as np
@@ -8,10 +9,12 @@ import torch
 
 from spikeloom import data, measure, study
 from spikeloom.cli import main
-from spikeloom.core.errors import ParameterError, RecipeError
+from spikeloom.core.errors import ParameterError, RecipeError, RecordError
 from spikeloom.io import weights, zoo
 from spikeloom.models import ann_cnn
 from spikeloom.recipes import load
+from spikeloom.study import kept
+from spikeloom.train import record
 
 
 @pytest.fixture
@@ -62,10 +65,10 @@ def test_spiking_inputs_are_standardised_inside(subject, given):
 def test_bfloat16_is_measured_and_recorded(subject, monkeypatch):
     real, seen = measure.accuracy, []
 
-    def accuracy(snn, batches):
+    def accuracy(snn, batches, **options):
         with torch.no_grad():
             seen.append(snn(torch.rand(1, 1, 8, 8)).dtype)
-        return real(snn, batches)
+        return real(snn, batches, **options)
 
     monkeypatch.setattr(measure, "accuracy", accuracy)
     found = {p: study.study(subject, "rueckauer2017", "digits", 4, calibration=50, precision=p) for p in ("float32", "bfloat16")}
@@ -141,3 +144,89 @@ def test_a_name_is_the_zoo_s_network_unless_weights_are_given(tmp_path, monkeypa
     monkeypatch.setenv("SPIKELOOM_ZOO", str(tmp_path))
     with pytest.raises(RecipeError, match="'ann-cnn-mnist' names a network without weights"):
         study.subject("ann-cnn-mnist")
+
+
+class Stopped(Exception):
+    """In place of a kill."""
+
+
+def stops_after(count):
+    """A progress that ends the run when so many batches have been counted, and a list of those that it gave."""
+    given = []
+
+    def progress(batches, total):
+        for batch in batches:
+            if len(given) == count:
+                raise Stopped
+            given.append(total)
+            yield batch
+
+    return progress, given
+
+
+@pytest.mark.parametrize("given", ["current", "poisson"])
+def test_a_stopped_measurement_goes_on(subject, tmp_path, monkeypatch, given):
+    """As if it had never stopped, with the same random numbers, and nothing is measured twice."""
+    monkeypatch.setattr(kept, "EVERY", 0.0)
+    asked = (subject, "rueckauer2017", "digits", 4)
+    options = {"calibration": 50, "options": {"input": given}, "tested": 150}
+    whole = study.study(*asked, **options, out=tmp_path / "whole")
+    progress, _ = stops_after(2)
+    with pytest.raises(Stopped):
+        study.study(*asked, **options, progress=progress, out=tmp_path / "run")
+    assert not (tmp_path / "run" / "record.json").exists()
+    progress, left = stops_after(100)
+    found = study.study(*asked, **options, progress=progress, out=tmp_path / "run", resume="allowed")
+    assert left == [3] * 3  # of five batches of 32
+    for key in ("accuracy_by_step", "synops_per_image", "accuracy"):
+        assert found[key] == whole[key]
+    assert found["conversion"]["early_exit"] == whole["conversion"]["early_exit"]
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["record.json"]
+    assert json.loads((tmp_path / "run" / "record.json").read_text())["accuracy_by_step"] == whole["accuracy_by_step"]
+
+
+def test_a_stopped_measurement_is_not_lost(subject, tmp_path, monkeypatch):
+    monkeypatch.setattr(kept, "EVERY", 0.0)
+    options = {"calibration": 50, "out": tmp_path}
+    with pytest.raises(Stopped):
+        study.study(subject, "rueckauer2017", "digits", 3, progress=stops_after(3)[0], **options)
+    before = (tmp_path / kept.FILE).read_bytes()
+    with pytest.raises(RecordError, match=r"stopped after 96 images; add --resume to go on with it, or give another --out"):
+        study.study(subject, "rueckauer2017", "digits", 3, **options)
+    with pytest.raises(RecordError, match=r"another measurement \(method, steps differ\)"):
+        study.study(subject, "opi", "digits", 4, resume="allowed", **options)
+    subject.net[0].weight.data[0, 0, 0, 0] += 1
+    with pytest.raises(RecordError, match=r"another measurement \(network differ\)"):
+        study.study(subject, "rueckauer2017", "digits", 3, resume="allowed", **options)
+    assert (tmp_path / kept.FILE).read_bytes() == before
+    (tmp_path / "trained").mkdir()
+    (tmp_path / "trained" / "record.json").write_text(json.dumps({"schema": record.SCHEMA, "epochs": [1]}))
+    with pytest.raises(RecordError, match="trained holds the record of something else; give another --out"):
+        study.study(subject, "rueckauer2017", "digits", 3, out=tmp_path / "trained")
+    with pytest.raises(ParameterError, match="resume: got 'sometimes'"):
+        study.study(subject, "rueckauer2017", "digits", 3, resume="sometimes", **options)
+
+
+def test_the_command_goes_on(tmp_path, monkeypatch, capsys):
+    """Stopped by the keyboard, as soon as something has been written."""
+    net = ann_cnn(size=8).eval()
+    torch.export.save(torch.export.export(net, (torch.rand(2, 1, 8, 8),)), tmp_path / "net.pt2")
+    words = ["convert", str(tmp_path / "net.pt2"), "--method", "opi", "--data", "digits", "--steps", "2", "--calibration", "64"]
+    assert main([*words, "--resume"]) == 2
+    assert "convert --resume: got 'no --out'; must be the folder of the measurement that was stopped" in capsys.readouterr().err
+    words += ["--out", str(tmp_path / "run")]
+    write = kept.Kept._write
+
+    def stopped(self, tally):
+        write(self, tally)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(kept, "EVERY", 0.0)
+        patched.setattr(kept.Kept, "_write", stopped)
+        with contextlib.suppress(KeyboardInterrupt):
+            assert main(words) != 0
+    assert main(words) == 2
+    assert "stopped after 32 images; add --resume" in capsys.readouterr().err
+    assert main([*words, "--resume"]) == 0
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["record.json", "report.html"]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from spikeloom.cli.terminal import Command, changes, table
 from spikeloom.convert import routes
+from spikeloom.core.errors import ParameterError, refusal
 
 
 def add(command: Command) -> None:
@@ -28,6 +29,7 @@ def add(command: Command) -> None:
     convert.add_argument("--seed", type=int, default=0, help="of the choice of these images, and of random input (default %(default)s)")
     convert.add_argument("--data-dir", help="folder with the data sets, as for train")
     convert.add_argument("--out", type=Path, help="folder for record.json and report.html")
+    convert.add_argument("--resume", action="store_true", help="go on with the measurement in --out that was stopped, or start it")
     convert.add_argument("--json", type=Path, help="write the answers alone here, as one flat object")
 
 
@@ -37,11 +39,13 @@ def _convert(chosen: argparse.Namespace) -> None:
     from spikeloom import report, study
     from spikeloom.train import record
 
+    if chosen.resume and not chosen.out:
+        raise ParameterError(refusal("convert --resume", "no --out", "the folder of the measurement that was stopped"))
     options = study.read_options(chosen.method, changes(chosen.changes) | ({"input": chosen.input} if chosen.input else {}))
     found = study.study(
         study.subject(chosen.what, chosen.weights, chosen.pixels), chosen.method, chosen.data, chosen.steps, data_dir=chosen.data_dir,
         target=chosen.target, seed=chosen.seed, calibration=chosen.calibration, options=options, precision=chosen.precision,
-        tested=chosen.images,
+        tested=chosen.images, out=chosen.out, resume="allowed" if chosen.resume else "never",
         progress=lambda batches, total: track(batches, "test set", total, transient=True, disable=not sys.stderr.isatty()),
     )  # fmt: skip
     conversion = found["conversion"]
@@ -60,7 +64,6 @@ def _convert(chosen: argparse.Namespace) -> None:
     if chosen.json:
         record.write(study.answer(found), chosen.json)
     if chosen.out:
-        record.write(found, chosen.out / "record.json")
         print(report.write(chosen.out))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from spikeloom.core.errors import ParameterError, refusal
 from spikeloom.core.params import Choice, nearest
 from spikeloom.neurons import Neuron
 from spikeloom.study.inputs import CALIBRATED, Prepare, ready
+from spikeloom.study.kept import Kept
 from spikeloom.study.subjects import Subject
 from spikeloom.train import record
 from spikeloom.train.evaluate import png
@@ -47,13 +49,14 @@ def read_options(method: str, texts: Mapping[str, str]) -> dict[str, Any]:
 def study(
     one: Subject, method: str, set_name: str, steps: int, *, data_dir: str | None = None, target: float | None = None, seed: int = 0,
     calibration: int = CALIBRATED, options: Mapping[str, Any] | None = None, precision: str = "float32", tested: int | None = None,
-    progress: Callable[[Iterable[Any], int], Iterable[Any]] | None = None,
+    progress: Callable[[Iterable[Any], int], Iterable[Any]] | None = None, out: Path | None = None, resume: str = "never",
 ) -> dict[str, Any]:  # fmt: skip
     """Convert, measure on the test set, and return the record (docs/record.md).
 
     target: share of the ANN's accuracy to reach. calibration: number of training images for the rules that need data. precision:
     of the converted network while its accuracy is measured, and nowhere else: `"float32"`, by the Runner, or `"bfloat16"`, by autocast.
     tested: how many test images, the first ones; None for all. progress: wraps the batches of the test set, given with their number.
+    out: a folder for record.json, and while the test set is measured for what has been counted, with which resume `"allowed"` goes on.
     """
     started = time.perf_counter()
     PRECISION.check("convert --precision", precision)
@@ -64,34 +67,50 @@ def study(
     images = data.load(set_name, data_dir)
     images = dataclasses.replace(images, test_images=images.test_images[:tested], test_labels=images.test_labels[:tested])
     route = routes.load(method, options)
+    changed = record.plain({k: str(v) if isinstance(v, Path) else v for k, v in (options or {}).items()})
+    asked = {
+        "network": [one.name, _digest(one.net), one.pixels], "data": [images.name, images.fingerprint, len(images.test_labels)],
+        "method": [method, changed], "steps": steps, "seed": seed, "calibration": calibration, "precision": precision,
+        "versions": record.versions(),
+    }  # fmt: skip
+    kept = Kept(out, asked, resume) if out else None
     snn, net, prepare, calibrated = ready(one, method, images, steps, seed=seed, calibration=calibration, options=options)
     converted = time.perf_counter()
     dense = _ann_accuracy(net, images, prepare)
     torch.manual_seed(seed)
     low = precision == "bfloat16"
     runs, size = (snn, max(ROWS // (steps + snn.prelude), 1)) if low else (infer.compile(snn), EXACT)
-    batches: Iterable[Any] = _batches(images, prepare, size)
+    tally = measure.Tally(steps)
+    if kept:
+        kept.restore(tally)
+    batches: Iterable[Any] = _batches(images, prepare, size, tally.count)
+    left = -(-(len(images.test_labels) - tally.count) // size)
     with torch.autocast("cpu", torch.bfloat16, enabled=low):
-        found = measure.accuracy(runs, progress(batches, -(-len(images.test_labels) // size)) if progress else batches)
+        batches = kept.keeping(batches, tally) if kept else batches
+        found = measure.accuracy(runs, progress(batches, left) if progress else batches, tally=tally)
     goal = None if target is None else found.steps_to(target * dense)
     probe = prepare(images.test_images[: min(PROBED, max(PROBED_ROWS // steps, 1))])
     cost, by_step = _cost(snn, probe)
-    return {
+    whole = {
         **_head(one, snn, images, seed), **cost,
         "accuracy": {"last": None, "best": None, "validated": None, "test": found.by_step[-1]}, "epochs": [],
         "accuracy_by_step": found.by_step,
         "conversion": {
             "method": method, "title": route.title, "input": snn.conversion.route.input, "model": one.name, "weights": one.weights,
             "model_overrides": dict(one.overrides),
-            "options": record.plain({k: str(v) if isinstance(v, Path) else v for k, v in (options or {}).items()}),
+            "options": changed,
             "calibration_images": len(calibrated), "probed_images": len(probe), "ann_accuracy": dense, "precision": precision,
             "target": target, "steps_to_target": goal, "ledger": snn.ledger,
             **by_step, "early_exit": found.early,
             "seconds_to_convert": converted - started,
         },
         "samples": [_sample(snn, prepare, images, i) for i in range(min(SHOWN, len(images.test_images)))],
-        "seconds": time.perf_counter() - started,
+        "seconds": kept.seconds if kept else time.perf_counter() - started,
     }  # fmt: skip
+    if out and kept:
+        record.write(whole, out / "record.json")
+        kept.finished()
+    return whole
 
 
 def answer(found: Mapping[str, Any]) -> dict[str, Any]:
@@ -105,8 +124,16 @@ def answer(found: Mapping[str, Any]) -> dict[str, Any]:
     return {**{key: conversion[key] for key in keys}, "accuracy": found["accuracy_by_step"], **own}
 
 
-def _batches(images: data.ImageSet, prepare: Prepare, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-    for start in range(0, len(images.test_labels), size):
+def _digest(net: nn.Module) -> str:
+    """Of the weights."""
+    found = hashlib.sha256()
+    for name, value in sorted(net.state_dict().items()):
+        found.update(name.encode() + np.ascontiguousarray(value.detach().cpu().numpy()).tobytes())
+    return found.hexdigest()
+
+
+def _batches(images: data.ImageSet, prepare: Prepare, size: int, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+    for start in range(first, len(images.test_labels), size):
         rows = slice(start, start + size)
         yield prepare(images.test_images[rows]), torch.from_numpy(np.array(images.test_labels[rows]))
 
