@@ -154,8 +154,11 @@ def stops_after(count):
     """A progress that ends the run when so many batches have been counted, and a list of those that it gave."""
     given = []
 
-    def progress(batches, total):
+    def progress(batches, total, what):
         for batch in batches:
+            if what != "test set":
+                yield batch
+                continue
             if len(given) == count:
                 raise Stopped
             given.append(total)
@@ -230,3 +233,25 @@ def test_the_command_goes_on(tmp_path, monkeypatch, capsys):
     assert "stopped after 32 images; add --resume" in capsys.readouterr().err
     assert main([*words, "--resume"]) == 0
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["record.json", "report.html"]
+
+
+@pytest.mark.parametrize(
+    ("method", "longest"), [("sengupta2019", ("Spike-Norm, layer by layer", 3)), ("calibration", ("correcting, layer by layer", 3))]
+)
+def test_long_loops_are_told(subject, method, longest):
+    """Each by what it does and how many there are, one after the other: a bar can be shown for one at a time."""
+    told, running = [], []
+
+    def progress(items, total, what):
+        assert not running
+        running.append(what)
+        items = list(items) if what != "test set" else items
+        assert what == "test set" or len(items) == total
+        told.append((what, total))
+        yield from items
+        running.pop()
+
+    study.study(subject, method, "digits", 4, calibration=50, tested=40, progress=progress)
+    assert told == [longest] * (2 if method == "calibration" else 1) + [
+        ("test set, ANN", 1), ("test set", 2), ("operations", 3), ("activity", 3),
+    ]  # fmt: skip

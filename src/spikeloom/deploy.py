@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import Tensor
 from spikeloom import data, infer, measure, recipes, study
 from spikeloom.core.errors import DataError, ParameterError, RecipeError, refusal
 from spikeloom.core.params import nearest
+from spikeloom.core.progress import Progress, silent
 from spikeloom.infer import Runner
 from spikeloom.io import weights
 from spikeloom.neurons import Neuron
@@ -27,7 +28,7 @@ BATCH = 16
 def compiled(
     what: str, *, set_name: str | None = None, method: str | None = None, steps: int | None = None,
     options: Mapping[str, Any] | None = None, weights_file: Path | None = None, pixels: str | None = None, data_dir: str | None = None,
-    seed: int = 0, calibration: int = study.CALIBRATED, precision: str = "float32",
+    seed: int = 0, calibration: int = study.CALIBRATED, precision: str = "float32", progress: Progress = silent,
 ) -> Runner:  # fmt: skip
     """A Runner of a spiking network that was trained (a run folder, or a recipe with weights), or, with a `method`, of one converted.
 
@@ -43,7 +44,8 @@ def compiled(
         if value is None:
             raise RecipeError(refusal(f"compile --{name}", None, "given with --method", "a conversion needs images and a number of steps"))
     one, images = study.subject(what, weights_file, pixels), data.load(set_name, data_dir)  # type: ignore[arg-type]
-    made = study.ready(one, method, images, steps, seed=seed, calibration=calibration, options=options)  # type: ignore[arg-type]
+    more = {"seed": seed, "calibration": calibration, "options": options, "progress": progress}
+    made = study.ready(one, method, images, steps, **more)  # type: ignore[arg-type]
     runner = infer.compile(made.snn, made.calibrated, precision)
     kind = {"method": method, "options": record.plain({k: str(v) if isinstance(v, Path) else v for k, v in (options or {}).items()})}
     runner.about = {"name": one.name, "weights": one.weights, **kind, **_takes(images, made.prepare.raw)}
@@ -119,12 +121,12 @@ class _Timed:
 
 def measured(
     runner: Runner, set_name: str, *, data_dir: str | None = None, batch: int = BATCH, count: int | None = None, seed: int = 0,
-    threads: int | None = None, progress: Callable[[Iterable[Any], int], Iterable[Any]] | None = None,
+    threads: int | None = None, progress: Progress = silent,
 ) -> dict[str, Any]:  # fmt: skip
     """Accuracy after every step, milliseconds per image, and how each layer ran, on test images in batches.
 
     count: of the first test images; None for all. seed: of random input. threads: None for torch's own number.
-    Raises DataError for images of another shape than the Runner's.
+    progress: as in `convert`. Raises DataError for images of another shape than the Runner's.
     """
     for name, value in (("batch", batch), ("images", count), ("threads", threads)):
         if value is not None and value < 1:
@@ -147,7 +149,7 @@ def measured(
     try:
         runner(next(batches())[0])  # compiles the kernels
         torch.manual_seed(seed)
-        found = measure.accuracy(timed, progress(batches(), -(-len(labels) // batch)) if progress else batches())  # type: ignore[arg-type]
+        found = measure.accuracy(timed, progress(batches(), -(-len(labels) // batch), "test set"))  # type: ignore[arg-type]
     finally:
         torch.set_num_threads(before)
     return {

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
-from spikeloom.cli.terminal import Command, changes, table
+from spikeloom.cli.terminal import Command, changes, progress, table
 from spikeloom.convert import routes
 from spikeloom.core.errors import ParameterError, refusal
 
@@ -34,8 +33,6 @@ def add(command: Command) -> None:
 
 
 def _convert(chosen: argparse.Namespace) -> None:
-    from rich.progress import track
-
     from spikeloom import report, study
     from spikeloom.train import record
 
@@ -45,8 +42,7 @@ def _convert(chosen: argparse.Namespace) -> None:
     found = study.study(
         study.subject(chosen.what, chosen.weights, chosen.pixels), chosen.method, chosen.data, chosen.steps, data_dir=chosen.data_dir,
         target=chosen.target, seed=chosen.seed, calibration=chosen.calibration, options=options, precision=chosen.precision,
-        tested=chosen.images, out=chosen.out, resume="allowed" if chosen.resume else "never",
-        progress=lambda batches, total: track(batches, "test set", total, transient=True, disable=not sys.stderr.isatty()),
+        tested=chosen.images, out=chosen.out, resume="allowed" if chosen.resume else "never", progress=progress,
     )  # fmt: skip
     conversion = found["conversion"]
     rows = [(row["pass"], len(row["nodes"]), row["error"], row["steps"]) for row in conversion["ledger"]]

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
-from spikeloom.cli.terminal import Command, changes, table
+from spikeloom.cli.terminal import Command, changes, progress, table
 
 
 def add(command: Command) -> None:
@@ -46,6 +45,7 @@ def _compile(chosen: argparse.Namespace) -> None:
     runner = deploy.compiled(
         chosen.what, set_name=chosen.data, method=chosen.method, steps=chosen.steps, options=options, weights_file=chosen.weights,
         pixels=chosen.pixels, data_dir=chosen.data_dir, seed=chosen.seed, calibration=chosen.calibration, precision=chosen.precision,
+        progress=progress,
     )  # fmt: skip
     runner.save(chosen.out)
     if runner.loss:
@@ -54,15 +54,13 @@ def _compile(chosen: argparse.Namespace) -> None:
 
 
 def _run(chosen: argparse.Namespace) -> None:
-    from rich.progress import track
-
     from spikeloom import deploy, infer
     from spikeloom.train import record
 
     runner = infer.load(chosen.file)
     found = deploy.measured(
         runner, chosen.data, data_dir=chosen.data_dir, batch=chosen.batch, count=chosen.images, seed=chosen.seed, threads=chosen.threads,
-        progress=lambda batches, total: track(batches, "test set", total, transient=True, disable=not sys.stderr.isatty()),
+        progress=progress,
     )  # fmt: skip
     about, steps, accuracy = found["about"], found["steps"], found["accuracy"]
     rows = [(row["name"], row["kind"], row["way"], " ".join(f"{d:.2%}" for d in row["density"]), row["reason"]) for row in found["layers"]]

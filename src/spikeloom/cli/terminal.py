@@ -1,8 +1,9 @@
-"""What the commands share: tables on the terminal, `key=value` words."""
+"""What the commands share: tables and progress on the terminal, `key=value` words."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from spikeloom.core.errors import RecipeError, refusal
@@ -30,6 +31,14 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
         table.add_row(*map(short, row))
     console = Console()
     Console(width=console.width if console.is_terminal else 200).print(table)
+
+
+def progress(items: Iterable[Any], total: int, what: str) -> Iterable[Any]:
+    """The items, with a bar and an estimate on stderr while they are gone through; nothing where nobody looks."""
+    from rich.console import Console
+    from rich.progress import track
+
+    return track(items, what, total, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
 
 
 def short(value: object) -> str:

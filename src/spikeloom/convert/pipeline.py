@@ -17,6 +17,7 @@ from spikeloom.convert.routes import Route
 from spikeloom.convert.simulate import Trial
 from spikeloom.convert.take import take
 from spikeloom.core.errors import ParameterError, refusal
+from spikeloom.core.progress import Progress, silent
 from spikeloom.nn.snn import SNN
 
 PROBED, PROBE_STEPS, CORRECTED = 16, 64, 128
@@ -52,7 +53,7 @@ class Converted(SNN):
         return self.conversion.ledger
 
 
-def convert(model: nn.Module, method: str, data: Any, steps: int, **options: Any) -> Converted:
+def convert(model: nn.Module, method: str, data: Any, steps: int, *, progress: Progress = silent, **options: Any) -> Converted:
     """A spiking network that computes what the trained `model` computes.
 
     Args:
@@ -60,6 +61,7 @@ def convert(model: nn.Module, method: str, data: Any, steps: int, **options: Any
         method: a name of `spikeloom.convert.routes.known`, such as `"rueckauer2017"`.
         data: calibration inputs as the model takes them: a tensor `[N, ...]`, or an iterable of `[B, ...]` or (inputs, labels).
         steps: T.
+        progress: given what a long loop goes through, the number of these and what is done; gives them back, and may show it.
         options: what differs from the published route, such as `reset="zero"`; see `Route.options`.
 
     Raises:
@@ -74,9 +76,9 @@ def convert(model: nn.Module, method: str, data: Any, steps: int, **options: Any
     for each in _before(route):
         builder.run(each)
     conversion = Conversion(method, route, dict(options), builder.net.copy(), ledger=builder.ledger)
-    case = Case(builder.net, batches, steps, route.encoder(), route.make)
+    case = Case(builder.net, batches, steps, route.encoder(), route.make, progress)
     conversion.scales = route.rule().scales(case)
-    for each in _after(route, conversion, batches, steps):
+    for each in _after(route, conversion, batches, steps, progress):
         builder.run(each)
     snn = Converted(builder.net.module, steps, route.encoder(), prelude=route.prelude)
     snn.conversion = conversion
@@ -98,14 +100,14 @@ def _before(route: Route) -> Iterator[Pass]:
         yield passes.DropNegative()
 
 
-def _after(route: Route, conversion: Conversion, batches: Batches, steps: int) -> Iterator[Pass]:
+def _after(route: Route, conversion: Conversion, batches: Batches, steps: int, progress: Progress) -> Iterator[Pass]:
     yield passes.PlaceScales(conversion.scales)
     yield passes.AbsorbScales()
     if route.pools != "average":
         yield passes.GatePools("leader" if route.pools == "gate" else "increase")
     yield passes.PlaceNeurons(route.make)
     if route.corrections:
-        trial = Trial(conversion.ann, batches.sample(CORRECTED), steps, route.encoder(), route.prelude)
+        trial = Trial(conversion.ann, batches.sample(CORRECTED), steps, route.encoder(), route.prelude, progress)
         for name in route.corrections:
             yield {"bias": passes.CorrectBias, "potential": passes.CorrectPotential}[name](trial)
 

@@ -12,6 +12,7 @@ from torch import Tensor, fx
 
 from spikeloom.convert.affine import along
 from spikeloom.convert.graph import Net
+from spikeloom.core.progress import Progress, silent
 from spikeloom.engine.bits import Bits, packed_or_none, unpack
 from spikeloom.neurons import Neuron
 from spikeloom.nn import sparse, still
@@ -23,13 +24,17 @@ ROWS = 256  # images times steps in one call
 
 @dataclass(frozen=True)
 class Trial:
-    """What a correction compares: the ANN's graph in its own units, calibration inputs `[B, ...]`, and how the SNN will run."""
+    """What a correction compares: the ANN's graph in its own units, calibration inputs `[B, ...]`, and how the SNN will run.
+
+    progress: told of long loops.
+    """
 
     ann: Net
     inputs: Tensor
     steps: int
     encoder: Encoder
     prelude: int = 0
+    progress: Progress = silent
 
     def activations(self) -> dict[str, Tensor]:
         """The ANN's activation of every node that becomes a neuron, `[B, ...]`."""
@@ -55,7 +60,7 @@ class Trial:
         last = {given: node for node in neurons for given in _given(node, neurons)}  # its last reader
         once = still.held(still.readers(net.module, graph), total) if self.encoder.still else nullcontext()
         with once, sparse.swapped(sparse.readers(net.module, graph), "auto"):
-            for node, neuron in neurons.items():
+            for node, neuron in self.progress(neurons.items(), len(neurons), "correcting, layer by layer"):
                 source: Any = node.args[0]
                 room, outputs = _Room(len(parts)), (neuron(part.value(source)) for part in parts)
                 rates = [room.put(k, y.unflatten(0, (total, -1))[self.prelude :].mean(0)) for k, y in enumerate(outputs)]

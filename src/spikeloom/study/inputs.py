@@ -14,6 +14,7 @@ from spikeloom.convert import Affine, Converted, convert, routes
 from spikeloom.convert.passes import NameModules
 from spikeloom.convert.take import take
 from spikeloom.core.params import Choice
+from spikeloom.core.progress import Progress, silent
 from spikeloom.study.subjects import Subject
 
 CALIBRATED = 1024
@@ -51,14 +52,14 @@ class Ready(NamedTuple):
 
 def ready(
     one: Subject, method: str, images: data.ImageSet, steps: int, *, seed: int = 0, calibration: int = CALIBRATED,
-    options: Mapping[str, Any] | None = None,
+    options: Mapping[str, Any] | None = None, progress: Progress = silent,
 ) -> Ready:  # fmt: skip
     """The network converted, on training images that `seed` chooses; the arguments are those of `study`."""
     prepare = Prepare(images, routes.load(method, options).input, one.pixels)
     net = prepare.adapt(_plain(one.net, prepare(images.train_images[:2])))
     inputs = calibration_inputs(images, prepare, seed, calibration)
     torch.manual_seed(seed)
-    snn = convert(net, method, inputs, steps, **(options or {}))
+    snn = convert(net, method, inputs, steps, progress=progress, **(options or {}))
     return Ready(snn.to(memory_format=torch.channels_last), net, prepare, inputs)  # pools are eight times as fast, convolutions twice
 
 

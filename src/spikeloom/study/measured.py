@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from spikeloom import data, infer, measure
 from spikeloom.convert import Converted, routes
 from spikeloom.core.errors import ParameterError, refusal
 from spikeloom.core.params import Choice, nearest
+from spikeloom.core.progress import Progress, silent
 from spikeloom.neurons import Neuron
 from spikeloom.study.inputs import CALIBRATED, Prepare, ready
 from spikeloom.study.kept import Kept
@@ -29,7 +30,7 @@ SHOWN = 3  # samples
 PROBED, PROBED_ROWS = 64, 8192  # images whose operations and activity are counted, and these times steps at most
 COMPARED = 2048  # images times steps whose layers are held at once, to compare them with the ANN's
 ROWS, COUNTED = 512, 64  # images times steps in one call, and in one that counts: what the caches hold
-EXACT = 32  # images in one call of the Runner
+EXACT, ANN = 32, 250  # images in one call of the Runner, and of the ANN
 PRECISION = Choice(("float32", "bfloat16"), "of the layers while accuracy is measured")
 
 
@@ -49,13 +50,13 @@ def read_options(method: str, texts: Mapping[str, str]) -> dict[str, Any]:
 def study(
     one: Subject, method: str, set_name: str, steps: int, *, data_dir: str | None = None, target: float | None = None, seed: int = 0,
     calibration: int = CALIBRATED, options: Mapping[str, Any] | None = None, precision: str = "float32", tested: int | None = None,
-    progress: Callable[[Iterable[Any], int], Iterable[Any]] | None = None, out: Path | None = None, resume: str = "never",
+    progress: Progress = silent, out: Path | None = None, resume: str = "never",
 ) -> dict[str, Any]:  # fmt: skip
     """Convert, measure on the test set, and return the record (docs/record.md).
 
     target: share of the ANN's accuracy to reach. calibration: number of training images for the rules that need data. precision:
     of the converted network while its accuracy is measured, and nowhere else: `"float32"`, by the Runner, or `"bfloat16"`, by autocast.
-    tested: how many test images, the first ones; None for all. progress: wraps the batches of the test set, given with their number.
+    tested: how many test images, the first ones; None for all. progress: told of long loops, as in `convert`.
     out: a folder for record.json, and while the test set is measured for what has been counted, with which resume `"allowed"` goes on.
     """
     started = time.perf_counter()
@@ -74,9 +75,10 @@ def study(
         "versions": record.versions(),
     }  # fmt: skip
     kept = Kept(out, asked, resume) if out else None
-    snn, net, prepare, calibrated = ready(one, method, images, steps, seed=seed, calibration=calibration, options=options)
+    given = {"seed": seed, "calibration": calibration, "options": options, "progress": progress}
+    snn, net, prepare, calibrated = ready(one, method, images, steps, **given)
     converted = time.perf_counter()
-    dense = _ann_accuracy(net, images, prepare)
+    dense = _ann_accuracy(net, images, prepare, progress)
     torch.manual_seed(seed)
     low = precision == "bfloat16"
     runs, size = (snn, max(ROWS // (steps + snn.prelude), 1)) if low else (infer.compile(snn), EXACT)
@@ -87,10 +89,10 @@ def study(
     left = -(-(len(images.test_labels) - tally.count) // size)
     with torch.autocast("cpu", torch.bfloat16, enabled=low):
         batches = kept.keeping(batches, tally) if kept else batches
-        found = measure.accuracy(runs, progress(batches, left) if progress else batches, tally=tally)
+        found = measure.accuracy(runs, progress(batches, left, "test set"), tally=tally)
     goal = None if target is None else found.steps_to(target * dense)
     probe = prepare(images.test_images[: min(PROBED, max(PROBED_ROWS // steps, 1))])
-    cost, by_step = _cost(snn, probe)
+    cost, by_step = _cost(snn, probe, progress)
     whole = {
         **_head(one, snn, images, seed), **cost,
         "accuracy": {"last": None, "best": None, "validated": None, "test": found.by_step[-1]}, "epochs": [],
@@ -139,8 +141,9 @@ def _batches(images: data.ImageSet, prepare: Prepare, size: int, first: int = 0)
 
 
 @torch.no_grad()
-def _ann_accuracy(net: nn.Module, images: data.ImageSet, prepare: Prepare) -> float:
-    right = sum(int((net(x).argmax(1) == labels).sum()) for x, labels in _batches(images, prepare, 250))
+def _ann_accuracy(net: nn.Module, images: data.ImageSet, prepare: Prepare, progress: Progress) -> float:
+    batches = progress(_batches(images, prepare, ANN), -(-len(images.test_labels) // ANN), "test set, ANN")
+    right = sum(int((net(x).argmax(1) == labels).sum()) for x, labels in batches)
     return right / len(images.test_labels)
 
 
@@ -156,19 +159,19 @@ def _head(one: Subject, snn: Converted, images: data.ImageSet, seed: int) -> dic
     }  # fmt: skip
 
 
-def _cost(snn: Converted, probe: Tensor) -> tuple[dict[str, Any], dict[str, list[float]]]:
+def _cost(snn: Converted, probe: Tensor, progress: Progress) -> tuple[dict[str, Any], dict[str, list[float]]]:
     """Keys of the record, and those of its conversion that have one number for each step, all measured on the images `probe`."""
-    size = max(COUNTED // snn.steps, 1)
-    by_step = _operations(snn, probe.split(size))
+    parts = probe.split(max(COUNTED // snn.steps, 1))
+    by_step = _operations(snn, progress(parts, len(parts), "operations"))
     operations = [{**row, "acs": float(row["acs"].sum()), "analog_macs": float(row["analog_macs"].sum())} for row in by_step]
     faithful = {row["name"]: row for row in measure.fidelity(snn, probe[: max(COMPARED // snn.steps, 4)])}
-    layers = [{**row, **faithful.get(row["name"], {})} for row in measure.activity(snn, probe.split(size))]
+    layers = [{**row, **faithful.get(row["name"], {})} for row in measure.activity(snn, progress(parts, len(parts), "activity"))]
     acs, analog = (sum(row[key] for row in by_step).cumsum(0) for key in ("acs", "analog_macs"))
     cumulative = {"synops": (acs + analog).tolist(), "energy_uJ": measure.energy_of(acs, analog).tolist()}
     return {"layers": layers, "operations": operations, **measure.energy(operations)}, cumulative
 
 
-def _operations(snn: Converted, batches: Sequence[Tensor]) -> list[dict[str, Any]]:
+def _operations(snn: Converted, batches: Iterable[Tensor]) -> list[dict[str, Any]]:
     """Rows of `measure.operations_by_step`, the mean over all images of the batches."""
     found = [(len(batch), measure.operations_by_step(snn, batch)) for batch in batches]
     images = sum(count for count, _ in found)

@@ -14,6 +14,7 @@ from spikeloom.convert.graph import Batches, Net
 from spikeloom.convert.upstream import sources
 from spikeloom.convert.vocabulary import cap
 from spikeloom.core.paper import Paper
+from spikeloom.core.progress import Progress, silent
 from spikeloom.neurons import Neuron
 from spikeloom.nn.activations import QCFS
 from spikeloom.nn.encoders import Encoder
@@ -24,7 +25,7 @@ class Case:
     """What a rule may look at.
 
     net: the graph of the ANN in its own units, norms folded. batches: calibration inputs. steps, encoder: of the SNN to be.
-    make: `(activation, threshold) -> Neuron`.
+    make: `(activation, threshold) -> Neuron`. progress: told of long loops.
     """
 
     net: Net
@@ -32,6 +33,7 @@ class Case:
     steps: int
     encoder: Encoder
     make: Callable[[nn.Module, Tensor], Neuron]
+    progress: Progress = silent
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,8 @@ class SpikeNorm(Normaliser):
     def find(self, case: Case) -> dict[str, Tensor]:
         trained = {node.name: module.scale.detach().to(case.net.sample) for node, module in case.net.calls((QCFS,))}
         found, junctions = dict(trained), _junctions(case.net, set(trained))
-        for level in _levels(case.net):
+        levels = _levels(case.net)
+        for level in case.progress(levels, len(levels), "Spike-Norm, layer by layer"):
             sought = [node for node in level if node.name not in trained]
             if sought:
                 found |= self._search(case, sought, found)
