@@ -13,7 +13,7 @@ from torch import nn
 import spikeloom
 from spikeloom.neurons import IF
 
-simulate = importlib.import_module("spikeloom.convert.simulate")
+kept_parts = importlib.import_module("spikeloom.convert.parts")
 
 
 def mlp(seed=0):
@@ -88,7 +88,7 @@ def test_parts_of_any_size_correct_alike(rows, dtype, close, monkeypatch):
     torch.manual_seed(2)
     net, x = dyadic(Branches()).to(dtype), (torch.rand(11, 2, 4, 4) * 16).round().to(dtype) / 16
     whole = spikeloom.convert(net, "calibration", x, 8)
-    monkeypatch.setattr(simulate, "ROWS", rows)
+    monkeypatch.setattr(kept_parts, "ROWS", rows)
     parts = spikeloom.convert(net, "calibration", x, 8)
     for ours, theirs in zip(parts.state_dict().values(), whole.state_dict().values(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=close, atol=close)
@@ -96,13 +96,13 @@ def test_parts_of_any_size_correct_alike(rows, dtype, close, monkeypatch):
 
 def test_only_spikes_that_are_still_read_are_kept(monkeypatch):
     torch.manual_seed(2)
-    held, keep = [], simulate._Part.keep
+    held, keep = [], kept_parts.Part.keep
 
     def counted(part, node, *given):
         keep(part, node, *given)
         held.append(len(part.kept))
 
-    monkeypatch.setattr(simulate._Part, "keep", counted)
+    monkeypatch.setattr(kept_parts.Part, "keep", counted)
     net = nn.Sequential(*[layer for _ in range(5) for layer in (nn.Linear(4, 4), nn.ReLU())], nn.Linear(4, 2))
     spikeloom.convert(net, "calibration", torch.rand(3, 4), 4)
     assert len(held) == 8 and max(held) == 2  # four of five are read, in two passes: a neuron's own spikes and those before it

@@ -1,3 +1,5 @@
+import copy
+import importlib
 import math
 
 import numpy as np
@@ -6,15 +8,18 @@ import torch
 from small_nets import Branches, case, chain, scales
 from torch import nn
 
-from spikeloom.convert import normalisers
+from spikeloom.convert import normalisers, parts
 from spikeloom.convert.graph import Batches, ConversionError
 from spikeloom.convert.normalisers import MMSE, ChannelWise, DataBased, Learned, ModelBased, Normaliser, Percentile, SpikeNorm, Unscaled
+from spikeloom.convert.normalisers.base import scale_before
 from spikeloom.convert.passes import AbsorbScales, PlaceNeurons, PlaceScales
 from spikeloom.core.errors import DataError, ParameterError
 from spikeloom.neurons import IF
 from spikeloom.nn.activations import QCFS
 from spikeloom.nn.encoders import Bernoulli, Direct
 from spikeloom.nn.snn import SNN
+
+_spike_norm = importlib.import_module("spikeloom.convert.normalisers.spike_norm")
 
 # METHODS G.2
 W1, W2, W3 = [[1.5, -0.5], [2.0, 1.0]], [[1.0, 0.5], [-1.0, 2.0]], [[0.8, 0.6]]
@@ -346,16 +351,110 @@ def test_spike_norm_of_activations_that_work_in_place():
     assert found(True) == found(False)
 
 
-def test_spike_norm_runs_once_for_each_level_of_the_graph():
-    calls = []
+class Stage(nn.Module):
+    """Residual blocks, the sums of which share a scale: one that grows changes what all before it give."""
 
-    class Counted(Bernoulli):
-        def forward(self, x, steps):
-            calls.append(len(x))
-            return super().forward(x, steps)
+    def __init__(self):
+        super().__init__()
+        self.stem, self.inner, self.outer = nn.Linear(5, 5), *(nn.ModuleList(nn.Linear(5, 5) for _ in range(3)) for _ in range(2))
+        self.acts, self.end = nn.ModuleList(nn.ReLU() for _ in range(8)), nn.Linear(5, 5)
 
-    SpikeNorm().scales(case(Branches(), torch.rand(3, 2, 4, 4), encoder=Counted()))
-    assert calls == [1] * 3 * 5  # six activations, two of them beside each other
+    def forward(self, x):
+        x = self.acts[0](self.stem(x))
+        for k, (inner, outer) in enumerate(zip(self.inner, self.outer, strict=True)):
+            x = self.acts[2 * k + 2](torch.add(outer(self.acts[2 * k + 1](inner(x))), x))
+        return self.acts[7](self.end(x))
+
+
+def largest_currents(c, known, steps, x):
+    """Into each activation, all layers run anew: neurons where the scale is known, ReLUs where it is not."""
+    current, tops, neurons = {}, {}, {}
+    for node, _ in c.net.activations():
+        scale = scale_before(c.net, node, known) if node.meta.get("pool") else known.get(node.name)
+        neurons[node] = (IF(reset="subtract"), scale)
+        neurons[node][0].steps = steps
+
+    def look(node, value):
+        for reader in node.users:
+            current[reader] = value.clone()
+        if node not in neurons:
+            return None
+        tops[node] = current[node].clamp(min=0).amax()
+        neuron, scale = neurons[node]
+        return None if scale is None else scale * neuron(current[node] / scale)
+
+    c.net.watch(look, _spike_norm._encoded(c.encoder, x, steps))
+    return tops
+
+
+def plain_spike_norm(c, steps, x):
+    """Level by level, each with a run of its own."""
+    found, groups = {}, _spike_norm._junctions(c.net, set())
+    for level in _spike_norm._levels(c.net):
+        tops = largest_currents(c, found, steps, x)
+        found |= {node.name: tops[node] if tops[node] > 0 else torch.ones(()) for node in level}
+        for group in groups:
+            known = [found[name] for name in group if name in found]
+            found |= {name: torch.stack(known).amax() for name in group if name in found}
+    return found
+
+
+@pytest.mark.parametrize("encoder", [Direct, Bernoulli])
+@pytest.mark.parametrize("pools", [False, True], ids=["", "pool neurons"])
+@pytest.mark.parametrize("kind", [Branches, Stage])
+@pytest.mark.parametrize("seed", range(3))
+def test_spike_norm_is_what_whole_runs_find(kind, pools, encoder, seed, float64, monkeypatch):
+    monkeypatch.setattr(parts, "ROWS", 40)  # two images in a part
+    torch.manual_seed(seed)
+    model, data = kind(), torch.rand(5, 2, 4, 4) if kind is Branches else torch.rand(5, 5)
+    made = case(model, data, steps=20, encoder=encoder(), pools=pools)
+    wanted, found = plain_spike_norm(made, 20, data), SpikeNorm().find(made)
+    assert set(found) == set(wanted)
+    assert all(found[name].item() == pytest.approx(wanted[name].item(), rel=1e-12) for name in wanted)
+
+
+def test_spike_norm_in_bits_is_the_same(monkeypatch):
+    """Float32 keeps spikes as bits, and layers read those: exact where all numbers are small multiples of powers of two."""
+    monkeypatch.setattr(parts, "ROWS", 40)
+    largest, raw = _spike_norm._Search.largest, []
+
+    def rounded(*given):
+        raw.append(largest(*given))
+        return {name: 2 ** scale.log2().ceil() for name, scale in raw[-1].items()}
+
+    monkeypatch.setattr(_spike_norm._Search, "largest", rounded)
+    torch.manual_seed(0)
+    maps = (nn.Conv2d(2, 4, 3, padding=1), nn.Conv2d(4, 4, 3, groups=2), nn.Conv2d(4, 8, 1, stride=2))
+    flat = (nn.Linear(32, 8), nn.Linear(8, 3))
+    layers = [maps[0], nn.ReLU(), maps[1], nn.ReLU(), maps[2], nn.AvgPool2d(2, 1), nn.Conv2d(8, 8, 1), nn.ReLU(), nn.Flatten()]
+    model, data = nn.Sequential(*layers, flat[0], nn.ReLU(), flat[1], nn.ReLU()), torch.rand(5, 2, 8, 8)
+    for p in model.parameters():
+        p.data = (p.data * 8).round() / 8
+    for dtype in (torch.float64, torch.float32):
+        SpikeNorm().find(case(copy.deepcopy(model).to(dtype), ((data * 8).round() / 8).to(dtype), steps=20, encoder=Direct()))
+    assert len(raw) == 10 and raw[0]["_1"] > 0
+    for exact, bits in zip(raw[:5], raw[5:], strict=True):
+        assert {name: scale.item() for name, scale in exact.items()} == {name: scale.item() for name, scale in bits.items()}
+
+
+def test_spike_norm_runs_a_layer_for_its_search_and_for_each_scale(float64):
+    made = []
+    for kind in (Stage(), chain(*(torch.randn(5, 5).tolist() for _ in range(4)))):
+        if isinstance(kind, Stage):  # the stem's scale is the largest, and stays
+            for layer in kind.outer:
+                layer.weight.data.abs_().neg_()
+                layer.bias.data.abs_().neg_()
+            for layer in kind.inner:
+                layer.weight.data *= 1e-3
+                layer.bias.data *= 1e-3
+        made.append(case(kind, torch.rand(3, 5), steps=20))
+        calls = []
+        for name, module in made[-1].net.module.named_modules():
+            if isinstance(module, nn.Linear):
+                module.register_forward_hook(lambda *_, name=name, calls=calls: calls.append(name))
+        SpikeNorm().find(made[-1])
+        order = list(dict.fromkeys(calls))
+        assert [calls.count(name) for name in order] == [2] * (len(order) - 1) + [1]
 
 
 def staircase(x, scale, steps, start):

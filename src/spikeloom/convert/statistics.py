@@ -73,7 +73,7 @@ def sweep(case: Case, nodes: Sequence[fx.Node], see: Callable[[fx.Node, Tensor],
 
 def finite(node: fx.Node, value: Tensor) -> Tensor:
     """`value`, or a refusal that names the node."""
-    if value.numel() and not all(math.isfinite(end.item()) for end in value.aminmax()):
+    if value.numel() and not all(math.isfinite(end.item()) for end in (value.amin(), value.amax())):  # aminmax copies channels_last
         layer = f"{node.name} (layer {node.target!r})" if node.op == "call_module" else node.name
         raise ConversionError(f"{layer}: its values are not all finite; look for NaN in the calibration data and in the weights")
     return value

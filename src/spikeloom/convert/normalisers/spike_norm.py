@@ -1,24 +1,26 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, fx
 
 from spikeloom.convert.graph import ADD, Net
 from spikeloom.convert.normalisers.base import Case, Normaliser, scale_before
+from spikeloom.convert.parts import Part, Room, few, given
 from spikeloom.convert.statistics import finite
 from spikeloom.convert.upstream import fires, firing, nearest, sources
 from spikeloom.convert.vocabulary import WEIGHTED, in_units
 from spikeloom.core import bibliography
 from spikeloom.core.errors import ParameterError, refusal
 from spikeloom.core.params import Count
-from spikeloom.neurons import Neuron
+from spikeloom.nn import still
 from spikeloom.nn.activations import QCFS
-
-GROUP = 16  # images in one run
+from spikeloom.nn.encoders import Encoder
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class SpikeNorm(Normaliser):
     factor: multiplies all scales in the end; 0.7 in a re-implementation for few steps.
     search_images: how many calibration inputs it runs, those of smallest checksum.
     Random input is drawn anew for each image from a seed made of the image: the same whatever the order, and torch's generators stay
-    as they are. One run of the layers before for each level of the graph.
+    as they are.
     """
 
     paper = bibliography.SPIKE_NORM
@@ -50,66 +52,104 @@ class SpikeNorm(Normaliser):
     def find(self, case: Case) -> dict[str, Tensor]:
         trained = {node.name: module.scale.detach().to(case.net.sample) for node, module in case.net.calls((QCFS,))}
         found, junctions = dict(trained), _junctions(case.net, set(trained))
-        levels = _levels(case.net)
+        levels, search = _levels(case.net), _Search(case, self.search_steps or min(case.steps, 100), self.search_images)
         for level in case.progress(levels, len(levels), "Spike-Norm, layer by layer"):
             sought = [node for node in level if node.name not in trained]
             if sought:
-                found |= self._search(case, sought, found)
+                found |= search.largest(sought, found)
             for group in junctions:
                 known = [found[name] for name in group if name in found]
                 found |= {name: torch.stack(known).amax() for name in group if name in found}
+            search.settle(found, [group for group in junctions if not group <= found.keys()])
         return {name: scale * self.factor for name, scale in found.items() if name not in trained}
 
+
+class _Search:
+    """Runs of the calibration images, from spikes that are kept: a layer runs once to be searched, and once for each scale that it gets.
+
+    ran: the scale with which the kept spikes of a neuron were made; over: neurons whose spikes nobody will ask for again.
+    """
+
+    def __init__(self, case: Case, steps: int, images: int) -> None:
+        self.case, self.steps = case, steps
+        self.order = [node for node, _ in case.net.activations()]
+        self.given = {node: given(node, self.order) for node in self.order}
+        inputs = few(case.batches.sample(images), steps)
+        self.parts = [Part(case.net.module, k, partial(_encoded, case.encoder, x, steps)) for k, x in enumerate(inputs)]
+        self.ran, self.over = dict[fx.Node, Tensor](), set[fx.Node]()
+
     @torch.no_grad()
-    def _search(self, case: Case, sought: list[fx.Node], scales: dict[str, Tensor]) -> dict[str, Tensor]:
+    def largest(self, sought: list[fx.Node], scales: dict[str, Tensor]) -> dict[str, Tensor]:
         """The largest current, as the activation passes it, into each of these nodes."""
-        net, steps = case.net, self.search_steps or min(case.steps, 100)
-        neurons = _neurons(case, scales, steps)
-        readers: dict[fx.Node, list[fx.Node]] = {}
-        for node, _ in net.activations():
-            readers.setdefault(node.all_input_nodes[0], []).append(node)
+        net = self.case.net
+        once = still.held(still.readers(net.module, net.module.graph), self.steps) if self.case.encoder.still else nullcontext()
         found = {node.name: net.sample.new_zeros(()) for node in sought}
-        last = [node for node in net.nodes if any(reader in sought for reader in readers.get(node, []))][-1]
-        currents: dict[fx.Node, Tensor] = {}
-
-        def look(node: fx.Node, value: Tensor) -> Tensor | None:
-            if node in neurons:
-                neuron, scale = neurons[node]
-                value = scale * neuron(currents[node] / scale)
-            for reader in readers.get(node, []):
-                currents[reader] = value.clone()  # an activation may work in place
-                if reader in sought:
-                    top = net.of(reader)(finite(node, value).clone()).abs().amax()  # type: ignore[misc]
-                    found[reader.name] = torch.maximum(found[reader.name], top)
-            return value
-
-        for x in _encoded(case, steps, self.search_images):
-            net.watch(look, x, until=last)
+        with once:
+            self._run(sought, scales)
+            for part in self.parts:
+                for node in sought:
+                    source: Any = node.args[0]
+                    current = finite(source, part.value(source)).clone()  # an activation may work in place
+                    active = net.of(node)(current)  # type: ignore[misc]
+                    found[node.name] = found[node.name].maximum(active.amax()).maximum(-active.amin())
         return {name: torch.where(scale > 0, scale, 1.0) for name, scale in found.items()}
 
+    def settle(self, scales: dict[str, Tensor], growing: list[set[str]]) -> None:
+        """Drop spikes that were made with other scales, and those that only neurons read which will not run again.
 
-def _neurons(case: Case, scales: dict[str, Tensor], steps: int) -> dict[fx.Node, tuple[Neuron, Tensor]]:
-    """A neuron of threshold 1 and its scale for each activation that has one; those behind a pool have the scale before it."""
-    made = {}
-    for node, module in case.net.activations():
-        scale = scales.get(node.name) if fires(case.net, node) else scale_before(case.net, node, scales)
-        if scale is not None:
-            neuron = case.make(in_units(module, scale), case.net.sample.new_tensor(1.0)).to(case.net.sample).eval()
-            neuron.steps = steps
-            made[node] = neuron, scale
-    return made
+        growing: groups whose common scale may still change.
+        """
+        self._drop(self._after({node for node, scale in self.ran.items() if not torch.equal(scale, self._scale(node, scales))}))
+        again = {node for node in self.order if node not in self.ran and node not in self.over}
+        again |= {node for node in self.order if any(node.name in group for group in growing)}
+        read = set[fx.Node]().union(*(self.given[node] for node in self._after(again)))
+        self.over |= self.ran.keys() - read
+        self._drop(self.over)
+
+    def _run(self, sought: list[fx.Node], scales: dict[str, Tensor]) -> None:
+        """The neurons before, as far as their spikes are not kept."""
+        missing, left = set[fx.Node](), list(sought)
+        while left:
+            new = self.given[left.pop()] - self.ran.keys() - missing
+            missing |= new
+            left += new
+        for node in [node for node in self.order if node in missing]:
+            scale, source, room = self._scale(node, scales), node.args[0], Room(len(self.parts))
+            neuron = self.case.make(in_units(self.case.net.of(node), scale), self.case.net.sample.new_tensor(1.0))  # type: ignore[arg-type]
+            neuron = neuron.to(self.case.net.sample).eval()
+            neuron.steps = self.steps
+            for part in self.parts:
+                part.keep(node, neuron(part.value(source) / scale), room)  # type: ignore[arg-type]
+                part.scales[node] = scale
+            self.ran[node] = scale
+
+    def _scale(self, node: fx.Node, scales: dict[str, Tensor]) -> Tensor:
+        return scales[node.name] if fires(self.case.net, node) else scale_before(self.case.net, node, scales)
+
+    def _after(self, first: set[fx.Node]) -> set[fx.Node]:
+        """These neurons, and those that their spikes reach."""
+        found = set(first)
+        for node in self.order:
+            if self.given[node] & found:
+                found.add(node)
+        return found
+
+    def _drop(self, nodes: set[fx.Node]) -> None:
+        for node in nodes & self.ran.keys():
+            del self.ran[node]
+            for part in self.parts:
+                del part.kept[node]
 
 
-def _encoded(case: Case, steps: int, images: int) -> Iterator[Tensor]:
-    """Groups of images over time, `[T*B, ...]`."""
-    for group in case.batches.sample(images).split(GROUP):
-        over_time = []
-        for x in group.cpu().split(1):
-            with torch.random.fork_rng(devices=[]):
-                # of this computer's generator alone: torch.manual_seed would set those of all devices
-                torch.default_generator.manual_seed(zlib.crc32(x.float().contiguous().numpy().tobytes()))
-                over_time.append(case.encoder(x, steps))
-        yield torch.cat(over_time, 1).flatten(0, 1).to(group)
+def _encoded(encoder: Encoder, inputs: Tensor, steps: int) -> Tensor:
+    """Images over time, `[T*B, ...]`."""
+    over_time = []
+    for x in inputs.cpu().split(1):
+        with torch.random.fork_rng(devices=[]):
+            # of this computer's generator alone: torch.manual_seed would set those of all devices
+            torch.default_generator.manual_seed(zlib.crc32(x.float().contiguous().numpy().tobytes()))
+            over_time.append(encoder(x, steps))
+    return torch.cat(over_time, 1).flatten(0, 1).to(inputs)
 
 
 def _levels(net: Net) -> list[list[fx.Node]]:
