@@ -130,7 +130,7 @@ def _digest(net: nn.Module) -> str:
     """Of the weights."""
     found = hashlib.sha256()
     for name, value in sorted(net.state_dict().items()):
-        found.update(name.encode() + np.ascontiguousarray(value.detach().cpu().numpy()).tobytes())
+        found.update(name.encode() + value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return found.hexdigest()
 
 
