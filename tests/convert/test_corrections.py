@@ -1,6 +1,7 @@
 """Biases and potentials corrected neuron by neuron, beside a plain simulation and in parts of any size."""
 
 import importlib
+import itertools
 import os
 import subprocess
 import sys
@@ -8,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import fx, nn
 
 import spikeloom
 from spikeloom.neurons import IF
@@ -108,6 +109,25 @@ def test_only_spikes_that_are_still_read_are_kept(monkeypatch):
     assert len(held) == 8 and max(held) == 2  # four of five are read, in two passes: a neuron's own spikes and those before it
 
 
+def test_what_is_kept_comes_back():
+    """Spikes, signed counts and other numbers, in parts of different sizes and in any order."""
+    graph = fx.symbolic_trace(nn.Sequential(nn.ReLU(), nn.Conv2d(3, 2, 3, padding=1)))
+    _, neuron, layer, _ = graph.graph.nodes
+    size = (4, 3, 5, 5)
+    kinds = [torch.randint(0, 2, size), torch.randint(-127, 128, size), torch.rand(size), torch.randint(0, 2, (2, *size[1:]))]
+    for order in itertools.permutations(kinds[:3]):
+        room, values = kept_parts.Room(4), [x.float() for x in (*order, kinds[3])]
+        made = [kept_parts.Part(graph, k, torch.Tensor) for k in range(4)]
+        for part, x in zip(made, values, strict=True):
+            part.keep(neuron, x, room)
+        for part, x in zip(made, values, strict=True):
+            assert torch.equal(part.value(neuron), x)
+            torch.testing.assert_close(part.value(layer), graph.get_submodule("1")(x), rtol=1e-4, atol=1e-4)
+            part.scales[neuron] = torch.tensor(0.3)
+            torch.testing.assert_close(part.value(neuron), x * 0.3)
+            torch.testing.assert_close(part.value(layer), graph.get_submodule("1")(x * 0.3), rtol=1e-4, atol=1e-4)
+
+
 def test_random_input_corrects_twice_alike():
     x = torch.rand(30, 6, generator=torch.Generator().manual_seed(1)).double()
     options = {"corrections": ("bias", "potential"), "input": "poisson"}
@@ -118,7 +138,7 @@ def test_random_input_corrects_twice_alike():
 
 GROWN = """
 import resource, torch, spikeloom
-from torch import nn
+from torch import fx, nn
 
 net = nn.Sequential(nn.Conv2d(3, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 32, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(8192, 2))
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from spikeloom.engine import events
-from spikeloom.engine.bits import Bits, packed_or_none, unpack
+from spikeloom.engine.bits import MOST_PLANES, Bits, packed_or_none, unpack
 
 ROWS = 256  # images times steps in one part
 
@@ -27,8 +27,8 @@ class Room:
         self.parts, self.whole = parts, torch.empty(0)
 
     def put(self, k: int, x: Tensor) -> Tensor:
-        """A copy of x, of part k; no part's is larger than the first one's."""
-        if not k or x.dtype != self.whole.dtype:
+        """A copy of x, of part k; as a rule no part's is larger than the first one's."""
+        if not k or x.dtype != self.whole.dtype or any(n > most for n, most in zip(x.shape, self.whole.shape[1:], strict=True)):
             self.whole = x.new_empty(self.parts, *x.shape)
         return self.whole[(k, *map(slice, x.shape))].copy_(x)
 
@@ -45,7 +45,9 @@ class Part:
 
     def keep(self, node: fx.Node, spikes: Tensor, room: Room) -> None:
         """Keep a neuron's spikes `[T*B, ...]`."""
-        bits = packed_or_none(spikes) if spikes.dtype == torch.float32 and spikes.dim() in (2, 4) else None
+        bits = None
+        if spikes.dtype == torch.float32 and spikes.dim() in (2, 4):
+            bits = packed_or_none(spikes) or packed_or_none(spikes, MOST_PLANES, signed=True)
         self.kept[node] = room.put(self.k, spikes) if bits is None else replace(bits, words=room.put(self.k, bits.words))
 
     def value(self, node: fx.Node) -> Tensor:
@@ -65,13 +67,12 @@ class Part:
         args, kwargs = (fx.map_arg(given, values.__getitem__) for given in (node.args, node.kwargs))
         return getattr(self.runs, node.op)(node.target, args, kwargs)
 
-
     def _by_events(self, node: fx.Node) -> Tensor | None:
         """The output of a layer that reads nothing but bits that are kept."""
         layer = self.runs.module.get_submodule(str(node.target)) if node.op == "call_module" and len(node.args) == 1 else None
         source: Any = node.args[0] if type(layer) in (nn.Conv2d, nn.Linear) else None
         bits, scale = self.kept.get(source), self.scales.get(source)
-        if not isinstance(bits, Bits) or (scale is not None and scale.numel() > 1):
+        if not isinstance(bits, Bits) or not bits.words.is_cpu or (scale is not None and scale.numel() > 1):
             return None
         weight, bias = layer.weight if scale is None else layer.weight * scale, layer.bias  # type: ignore[union-attr,operator]
         if isinstance(layer, nn.Linear):

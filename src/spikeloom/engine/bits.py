@@ -96,9 +96,9 @@ def pack(x: Tensor, planes: int = 1, signed: bool = False) -> Bits:
     return bits
 
 
-def packed_or_none(x: Tensor, planes: int = 1) -> Bits | None:
-    """`pack(x, planes)`, or None where x holds anything but whole numbers from 0 to 2^planes - 1."""
-    return _packed(x.detach(), planes, False)
+def packed_or_none(x: Tensor, planes: int = 1, signed: bool = False) -> Bits | None:
+    """`pack(x, planes, signed)`, or None where x holds other numbers."""
+    return _packed(x.detach(), planes, signed)
 
 
 def _packed(x: Tensor, planes: int, signed: bool) -> Bits | None:
