@@ -47,7 +47,7 @@ def compiled(
     more = {"seed": seed, "calibration": calibration, "options": options, "progress": progress}
     made = study.ready(one, method, images, steps, **more)  # type: ignore[arg-type]
     runner = infer.compile(made.snn, made.calibrated, precision)
-    kind = {"method": method, "options": record.plain({k: str(v) if isinstance(v, Path) else v for k, v in (options or {}).items()})}
+    kind = {"method": method, "options": study.written(options)}
     runner.about = {"name": one.name, "weights": one.weights, **kind, **_takes(images, made.prepare.raw)}
     return runner
 

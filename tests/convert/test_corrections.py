@@ -117,7 +117,7 @@ def test_what_is_kept_comes_back():
     kinds = [torch.randint(0, 2, size), torch.randint(-127, 128, size), torch.rand(size), torch.randint(0, 2, (2, *size[1:]))]
     for order in itertools.permutations(kinds[:3]):
         room, values = kept_parts.Room(4), [x.float() for x in (*order, kinds[3])]
-        made = [kept_parts.Part(graph, k, torch.Tensor) for k in range(4)]
+        made = [kept_parts.Part(graph, k, torch.Tensor, {}) for k in range(4)]
         for part, x in zip(made, values, strict=True):
             part.keep(neuron, x, room)
         for part, x in zip(made, values, strict=True):

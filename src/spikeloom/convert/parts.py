@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -36,12 +36,13 @@ class Room:
 class Part:
     """Part k of the images. encoded: gives the graph's input, of the steps one after the other, `[T*B, ...]`, always the same.
 
-    kept: the spikes of neurons that others still read. scales: what a spike stands for; where there is none it is itself.
+    scales: what a neuron's spike stands for, filled by whoever has such scales; where there is none a spike is itself.
+    kept: the spikes of neurons that others still read.
     """
 
-    def __init__(self, module: fx.GraphModule, k: int, encoded: Callable[[], Tensor]) -> None:
-        self.runs, self.k, self.encoded = fx.Interpreter(module), k, encoded
-        self.kept, self.scales = dict[fx.Node, Bits | Tensor](), dict[fx.Node, Tensor]()
+    def __init__(self, module: fx.GraphModule, k: int, encoded: Callable[[], Tensor], scales: Mapping[fx.Node, Tensor]) -> None:
+        self.runs, self.k, self.encoded, self.scales = fx.Interpreter(module), k, encoded, scales
+        self.kept = dict[fx.Node, Bits | Tensor]()
 
     def keep(self, node: fx.Node, spikes: Tensor, room: Room) -> None:
         """Keep a neuron's spikes `[T*B, ...]`."""

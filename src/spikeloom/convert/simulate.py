@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -54,10 +53,10 @@ class Trial:
         between neurons only spikes are kept, as bits where they have such a form. Random inputs are the same every time.
         """
         shell, total = SNN(net.module, self.steps, self.encoder, prelude=self.prelude), self.prelude + self.steps
-        parts = [Part(net.module, k, partial(_encoded, shell, x, k)) for k, x in enumerate(few(self.inputs, total))]
+        parts = [Part(net.module, k, partial(_encoded, shell, x, k), {}) for k, x in enumerate(few(self.inputs, total))]
         neurons, graph = dict(net.calls((Neuron,))), net.module.graph
         last = {one: node for node in neurons for one in given(node, neurons)}  # its last reader
-        once = still.held(still.readers(net.module, graph), total) if self.encoder.still else nullcontext()
+        once = still.held(still.readers(net.module, graph) if self.encoder.still else (), total)
         with once, sparse.swapped(sparse.readers(net.module, graph), "auto"):
             for node, neuron in self.progress(neurons.items(), len(neurons), "correcting, layer by layer"):
                 source: Any = node.args[0]

@@ -65,8 +65,9 @@ class Kept:
                 self._write(tally)
                 last = time.monotonic()
 
-    def finished(self) -> None:
-        """Nothing is left to go on with."""
+    def finish(self, whole: dict[str, Any]) -> None:
+        """Write the record; nothing is left to go on with."""
+        record.write(whole, self.file.with_name("record.json"))
         self.file.unlink(missing_ok=True)
 
     def _write(self, tally: Tally) -> None:

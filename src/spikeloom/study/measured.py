@@ -47,6 +47,11 @@ def read_options(method: str, texts: Mapping[str, str]) -> dict[str, Any]:
     return found
 
 
+def written(options: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Options of a method as a record has them: plain data, paths as texts."""
+    return record.plain({k: str(v) if isinstance(v, Path) else v for k, v in (options or {}).items()})
+
+
 def study(
     one: Subject, method: str, set_name: str, steps: int, *, data_dir: str | None = None, target: float | None = None, seed: int = 0,
     calibration: int = CALIBRATED, options: Mapping[str, Any] | None = None, precision: str = "float32", tested: int | None = None,
@@ -68,10 +73,9 @@ def study(
     images = data.load(set_name, data_dir)
     images = dataclasses.replace(images, test_images=images.test_images[:tested], test_labels=images.test_labels[:tested])
     route = routes.load(method, options)
-    changed = record.plain({k: str(v) if isinstance(v, Path) else v for k, v in (options or {}).items()})
     asked = {
         "network": [one.name, _digest(one.net), one.pixels], "data": [images.name, images.fingerprint, len(images.test_labels)],
-        "method": [method, changed], "steps": steps, "seed": seed, "calibration": calibration, "precision": precision,
+        "method": [method, written(options)], "steps": steps, "seed": seed, "calibration": calibration, "precision": precision,
         "versions": record.versions(),
     }  # fmt: skip
     kept = Kept(out, asked, resume) if out else None
@@ -98,9 +102,8 @@ def study(
         "accuracy": {"last": None, "best": None, "validated": None, "test": found.by_step[-1]}, "epochs": [],
         "accuracy_by_step": found.by_step,
         "conversion": {
-            "method": method, "title": route.title, "input": snn.conversion.route.input, "model": one.name, "weights": one.weights,
-            "model_overrides": dict(one.overrides),
-            "options": changed,
+            "method": method, "title": route.title, "input": route.input, "model": one.name, "weights": one.weights,
+            "model_overrides": dict(one.overrides), "options": written(options),
             "calibration_images": len(calibrated), "probed_images": len(probe), "ann_accuracy": dense, "precision": precision,
             "target": target, "steps_to_target": goal, "ledger": snn.ledger,
             **by_step, "early_exit": found.early,
@@ -109,9 +112,8 @@ def study(
         "samples": [_sample(snn, prepare, images, i) for i in range(min(SHOWN, len(images.test_images)))],
         "seconds": kept.seconds if kept else time.perf_counter() - started,
     }  # fmt: skip
-    if out and kept:
-        record.write(whole, out / "record.json")
-        kept.finished()
+    if kept:
+        kept.finish(whole)
     return whole
 
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import zlib
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -75,14 +74,14 @@ class _Search:
         self.order = [node for node, _ in case.net.activations()]
         self.given = {node: given(node, self.order) for node in self.order}
         inputs = few(case.batches.sample(images), steps)
-        self.parts = [Part(case.net.module, k, partial(_encoded, case.encoder, x, steps)) for k, x in enumerate(inputs)]
         self.ran, self.over = dict[fx.Node, Tensor](), set[fx.Node]()
+        self.parts = [Part(case.net.module, k, partial(_encoded, case.encoder, x, steps), self.ran) for k, x in enumerate(inputs)]
 
     @torch.no_grad()
     def largest(self, sought: list[fx.Node], scales: dict[str, Tensor]) -> dict[str, Tensor]:
         """The largest current, as the activation passes it, into each of these nodes."""
         net = self.case.net
-        once = still.held(still.readers(net.module, net.module.graph), self.steps) if self.case.encoder.still else nullcontext()
+        once = still.held(still.readers(net.module, net.module.graph) if self.case.encoder.still else (), self.steps)
         found = {node.name: net.sample.new_zeros(()) for node in sought}
         with once:
             self._run(sought, scales)
@@ -120,7 +119,6 @@ class _Search:
             neuron.steps = self.steps
             for part in self.parts:
                 part.keep(node, neuron(part.value(source) / scale), room)  # type: ignore[arg-type]
-                part.scales[node] = scale
             self.ran[node] = scale
 
     def _scale(self, node: fx.Node, scales: dict[str, Tensor]) -> Tensor:
